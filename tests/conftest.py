@@ -1,0 +1,31 @@
+"""Fixtures that more than one test folder uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import families
+
+
+@pytest.fixture(scope="session")
+def family_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`family_dir("qwen3")` → the family's tiny model as an HF folder, built on first use. Read it, never write into it."""
+    built: dict[str, Path] = {}
+
+    def get(family: str) -> Path:
+        if family not in built:
+            built[family] = families.build(family, tmp_path_factory.mktemp("families") / family)
+        return built[family]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def smollm2_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real SmolLM2-135M-Instruct as an HF folder (7 s, 0.3 GB). Read it, never write into it."""
+    from unsloth_ft import smollm2
+
+    return smollm2.convert_wheel(tmp_path_factory.mktemp("smollm2") / "SmolLM2-135M-Instruct")
