@@ -1,0 +1,82 @@
+"""Text out of a row's values: strings, and lists of text parts; null means absent, and nothing is ever turned into "None"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .wording import kind, quote
+
+_STRANGE_WORDS = ("nan", "NaN", "null", "<NA>", "undefined")  # what other tools write for a missing value; each may be an answer
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A mistake (or a warning) in one row, before file and line are known."""
+
+    code: str
+    message: str
+    severity: str = "error"
+
+
+def required_text(value: object, name: str) -> str | Problem:
+    """The text of a value that must be there; `name` is what messages call it."""
+    text = _joined(value, name)
+    if isinstance(text, Problem):
+        return text
+    if text is None:
+        return Problem("null-content", f"{name} is null; expected text. Fill it in, or remove the row.")
+    if not text.strip():
+        found = "empty" if not text else "only white space"
+        return Problem("empty-content", f"{name} is {found}; expected text. Fill it in, or remove the row.")
+    return _refused(text, name) or text
+
+
+def optional_text(value: object, name: str) -> str | Problem | None:
+    """The text of a value that may be absent: null and blank are None."""
+    text = _joined(value, name)
+    if not isinstance(text, str):
+        return text
+    return (_refused(text, name) or text) if text.strip() else None
+
+
+def strange_word(text: str, name: str) -> Problem | None:
+    """A warning when the whole text is what a tool writes for a missing value."""
+    if text.strip() in _STRANGE_WORDS:
+        return Problem("missing-as-text", f"{name} is {quote(text)}: a missing value written as text? It is trained on as it stands.", "warning")
+    return None
+
+
+def _refused(text: str, name: str) -> Problem | None:
+    if text.strip() == "None":
+        return Problem("none-as-text", f'{name} is "None", as Python writes a missing value. Leave it out, or write what is meant.')
+    if "\0" in text:
+        return Problem("nul", f"{name} holds a NUL character. Remove it.")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return Problem("surrogate", f"{name} holds half of a surrogate pair (a cut emoji), which is no character. Remove it.")
+    return None
+
+
+def _joined(value: object, name: str) -> str | Problem | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        parts = list(_parts(value, name))
+        problem = next((part for part in parts if isinstance(part, Problem)), None)
+        return problem or "".join(part for part in parts if isinstance(part, str))
+    way_out = " Put it in quotes." if isinstance(value, (int, float)) else " Write it as one text."
+    return Problem("not-text", f"{name} is {kind(value)}; expected text.{way_out}")
+
+
+def _parts(parts: list[object], name: str) -> Iterator[str | Problem]:
+    for part in parts:
+        if not isinstance(part, dict):
+            yield Problem("not-text", f"{name} is an array that holds {kind(part)}; expected text. Write it as one text.")
+        elif part.get("type") != "text":
+            found = part.get("type")
+            shown = f"of type {quote(found)}" if isinstance(found, str) else "without a type"
+            yield Problem("not-supported", f"{name} has a part {shown}; only text is supported. Remove the row, or write it as text.")
+        elif not isinstance(part.get("text"), str):
+            yield Problem("not-text", f"{name} has a text part whose text is {kind(part.get('text'))}; expected text. Fill it in.")
+        else:
+            yield part["text"]

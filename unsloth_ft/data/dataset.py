@@ -1,0 +1,61 @@
+"""The loaded data: conversations, what was found in them, and the hashes that name them in the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from .conversation import Conversation
+from .findings import Finding
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What identifies one file that was read.
+
+    `path` is as the user gave it; `sha256` and `bytes` are of the file as it lies on the disk (for a dataset of the hub: of its
+    rows, each written as one line of JSON); `rows` counts the conversations taken from it.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Conversations in the files' order, without errors; `findings` keeps the warnings and notes.
+
+    `shape` names the row shape ('messages', 'question/answer' …), several joined by ' + ' when files differ.
+    """
+
+    conversations: tuple[Conversation, ...]
+    findings: tuple[Finding, ...]
+    shape: str
+    files: tuple[FileFacts, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the conversations alone: the same rows from another file or format have the same hash."""
+        return conversations_sha256(self.conversations)
+
+
+def canonical(conversation: Conversation) -> str:
+    """One line of JSON that two conversations share exactly when they train the same; file and line are not in it."""
+    if conversation.text is not None:
+        return json.dumps({"text": conversation.text}, ensure_ascii=False, separators=(",", ":"))
+    messages = [[message.role, message.content] for message in conversation.messages]
+    return json.dumps({"messages": messages}, ensure_ascii=False, separators=(",", ":"))
+
+
+def conversations_sha256(conversations: Iterable[Conversation]) -> str:
+    """Hex SHA-256 over the canonical lines, in order: also names one side of a split."""
+    digest = hashlib.sha256()
+    for conversation in conversations:
+        digest.update(canonical(conversation).encode("utf-8"))
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""A path becomes records: what may be opened, how it is packed, which format it has."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import MachineError
+from .findings import Finding
+from .jsonarray import json_array
+from .jsonfiles import Record, error, json_lines
+from .streams import CHUNK_BYTES, StreamProblem, open_stream
+from .tables import PARQUET_MAGIC, csv_rows, parquet_rows
+from .wording import listed, printable, quote
+
+FORMATS = "JSON Lines or a JSON array (.jsonl, .json), CSV (.csv, .tsv), Parquet (.parquet), also with .gz or .zst"
+_JSON = (".jsonl", ".json", ".ndjson")
+_PACKED = (".gz", ".zst")
+_HEAD_BYTES = 4096
+_OTHER_FORMATS = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or export the sheet as CSV."),
+    (b"%PDF", "a PDF", "Write its text as JSON Lines."),
+    (b"SQLite format 3", "an SQLite database", "Export the table as CSV."),
+    (b"ARROW1", "an Arrow file", "Save it as Parquet."),
+    (b"BZh", "packed with bzip2", "Unpack it: bunzip2 FILE"),
+    (b"\xfd7zXZ", "packed with xz", "Unpack it: unxz FILE"),
+    (b"\x80\x04", "a Python pickle", "Save it as JSON Lines."),
+)
+
+
+def records(path: str) -> Iterator[Record | Finding]:
+    """Every record of the file with its line, and every mistake as an error Finding; the file is read once, in bounded memory.
+
+    Raises: MachineError when a reading package is missing or the disk fails.
+    """
+    problem = unreadable(path)
+    if problem is not None:
+        yield problem
+        return
+    any_yielded = False
+    try:
+        for item in _items(path):
+            any_yielded = True
+            yield item
+    except StreamProblem as stream_problem:
+        yield error(path, None, stream_problem.code, stream_problem.message)
+        return
+    except OSError as failure:
+        raise MachineError(f"{printable(path)}: could not be read: {failure.strerror or 'input/output error'}.") from None
+    if not any_yielded:
+        yield error(path, None, "empty", "the file holds no rows; expected at least one.")
+
+
+def unreadable(path: str) -> Finding | None:
+    """Why the path can't be read as a file, without opening anything but a plain file."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode):
+            with open(path, "rb"):
+                pass
+    except ValueError:
+        return error(path, None, "no-file", "a path can't hold a NUL character.")
+    except OSError as failure:
+        return error(path, None, "no-file", _why_not(path, failure))
+    if stat.S_ISREG(status.st_mode):
+        return error(path, None, "empty", "the file is empty; expected at least one row.") if status.st_size == 0 else None
+    return error(path, None, "not-a-file", _not_a_file(path, status.st_mode))
+
+
+def fingerprint(path: str) -> tuple[str, int]:
+    """The file's SHA-256 and its size in bytes."""
+    digest = hashlib.sha256()
+    size = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _why_not(path: str, failure: OSError) -> str:
+    if failure.errno == errno.ELOOP:
+        return "symbolic links that lead in a circle. Pass the file itself."
+    if failure.errno in (errno.EACCES, errno.EPERM):
+        return "no permission to read it. Run: chmod u+r FILE"
+    if failure.errno == errno.ENOTDIR:
+        return "no such file: a part of the path is a file, not a folder."
+    if failure.errno != errno.ENOENT:
+        return f"can't be opened: {failure.strerror}."
+    if os.path.islink(path):
+        return f"a symbolic link to {quote(os.readlink(path))}, which is not there."
+    return f"no such file.{_similar(Path(path))}"
+
+
+def _similar(path: Path) -> str:
+    try:
+        names = [entry.name for entry in os.scandir(path.parent) if not entry.name.startswith(".")]
+    except OSError:
+        return f" There is no folder {quote(str(path.parent))} either."
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(printable(str(path.with_name(name))) for name in near)}?" if near else ""
+
+
+def _not_a_file(path: str, mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return f"a folder; expected a file.{_inside(path)}"
+    if stat.S_ISFIFO(mode):
+        return "a pipe; expected a file, since it is read more than once. Save it to a file first."
+    if stat.S_ISSOCK(mode):
+        return "a socket; expected a file."
+    return "a device; expected a file."
+
+
+def _inside(path: str) -> str:
+    try:
+        names = sorted(entry.name for entry in os.scandir(path) if format_of(entry.name) is not None)
+    except OSError:
+        return ""
+    return f" It holds {listed(names, limit=3)}: pass what you want of it." if names else ""
+
+
+def format_of(name: str) -> str | None:
+    """'json', 'csv', 'tsv' or 'parquet' by the name's ending, with .gz and .zst left out; None when it says nothing."""
+    lower = name.lower()
+    for ending in _PACKED:
+        lower = lower.removesuffix(ending)
+    if lower.endswith(_JSON):
+        return "json"
+    return next((known for known in ("csv", "tsv", "parquet") if lower.endswith(f".{known}")), None)
+
+
+def _items(path: str) -> Iterator[Record | Finding]:
+    with open_stream(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    packed = isinstance(_unpacked_name(path), str)
+    wrong = _not_text(path, head)
+    if wrong is not None:
+        yield wrong
+    elif head.startswith(PARQUET_MAGIC) or format_of(path) == "parquet":
+        yield from _parquet(path, head)
+    elif packed and not _is_packed(path):
+        yield error(path, None, "not-packed", f"the name ends in {_unpacked_name(path)}, but the content is not packed. Rename it.")
+    else:
+        with open_stream(path) as stream:
+            yield from _text_items(path, head, stream)
+
+
+def _unpacked_name(path: str) -> str | None:
+    return next((ending for ending in _PACKED if path.lower().endswith(ending)), None)
+
+
+def _is_packed(path: str) -> bool:
+    from .streams import GZIP_MAGIC, ZSTD_MAGIC
+
+    with open(path, "rb") as file:
+        return file.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC))
+
+
+def _parquet(path: str, head: bytes) -> Iterator[Record | Finding]:
+    if _is_packed(path):
+        yield error(path, None, "packed-parquet", "Parquet packed once more. Unpack it and pass the .parquet file.")
+    elif not head.startswith(PARQUET_MAGIC):
+        yield error(path, None, "damaged", "the name ends in .parquet, but the content is not Parquet. Rename it, or copy it again.")
+    else:
+        yield from parquet_rows(path)
+
+
+def _text_items(path: str, head: bytes, stream) -> Iterator[Record | Finding]:
+    named = format_of(path)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    if named in ("csv", "tsv"):
+        yield from csv_rows(path, stream, tabs=named == "tsv")
+    elif named is None and not start.startswith((b"{", b"[")):
+        yield error(path, None, "unknown-format", f"the format can't be told from the name; expected {FORMATS}.")
+    elif start.startswith(b"[") and start[1:].lstrip(b" \t\r\n")[:1] in (b"{", b"]", b""):
+        yield from json_array(path, stream)
+    else:
+        yield from json_lines(path, stream)
+
+
+def _not_text(path: str, head: bytes) -> Finding | None:
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return _encoded(path, "UTF-32")
+    even, odd = head[0:400:2], head[1:400:2]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (even and odd and _one_side_nul(even, odd)):
+        return _encoded(path, "UTF-16")
+    for magic, name, way_out in _OTHER_FORMATS:
+        if head.startswith(magic):
+            return error(path, None, "unknown-format", f"this is {name}; expected {FORMATS}. {way_out}")
+    return None
+
+
+def _one_side_nul(even: bytes, odd: bytes) -> bool:
+    """Latin text in UTF-16 has NUL at nearly every second byte, and at no other."""
+    return max(even.count(0), odd.count(0)) > 0.7 * len(odd) and min(even.count(0), odd.count(0)) == 0
+
+
+def _encoded(path: str, name: str) -> Finding:
+    return error(path, 1, "not-utf8", f"the file is {name}; expected UTF-8. Convert it: iconv -f {name} -t UTF-8 FILE > CLEAN")

@@ -1,0 +1,125 @@
+"""A JSON array of objects, element by element: the array itself is never held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .findings import Finding
+from .jsonfiles import Nesting, Record, decoded, error, record
+from .streams import CHUNK_BYTES, MAX_LINE_BYTES
+
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where the next element starts: byte offset in the file, line from 1, characters before it on that line."""
+
+    offset: int
+    line: int
+    column: int
+
+    def after(self, raw: bytes) -> _Position:
+        text = raw.decode("utf-8", "replace")
+        breaks = text.count("\n")
+        column = len(text) - text.rfind("\n") - 1 if breaks else self.column + len(text)
+        return _Position(self.offset + len(raw), self.line + breaks, column)
+
+    def place(self, text: str, position: int) -> str:
+        at = self.after(text[:position].encode("utf-8"))
+        return f"line {at.line}, column {at.column + 1}"
+
+
+@dataclass(frozen=True)
+class _Element:
+    """The bytes between two separators; `raw` is None when they were too many, `end` is the separator, b'' at the file's end."""
+
+    raw: bytes | None
+    start: _Position
+    end: bytes
+
+
+def json_array(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
+    """The array's objects, numbered from 1."""
+    number = 0
+    for element in _elements(stream):
+        if element.end == b"":
+            yield _outside(path, number, element)
+            return
+        blank = element.raw is not None and not element.raw.strip(_SPACE)
+        if blank and element.end == b"]":
+            if number:
+                message = f"not valid JSON: a trailing comma after record {number}, before the closing ]. Remove it."
+                yield error(path, number, "invalid-json", message)
+            continue
+        number += 1
+        yield _one(path, number, element, blank=blank)
+
+
+def _one(path: str, number: int, element: _Element, *, blank: bool) -> Record | Finding:
+    if element.raw is None:
+        message = f"the record is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it."
+        return error(path, number, "line-too-long", message)
+    if blank:
+        return error(path, number, "invalid-json", "not valid JSON: nothing between two commas. Remove one.")
+    text = decoded(path, number, element.start.offset, element.raw)
+    if isinstance(text, Finding):
+        return text
+    return record(path, number, text, lambda position: element.start.place(text, position), unit="record")
+
+
+def _outside(path: str, number: int, element: _Element) -> Finding:
+    """What stands after the array's end, or that the end is missing."""
+    if element.raw:
+        message = f"more data after the array's end, at {element.start.place('', 0)}; expected one array, or one object a line. Remove it."
+        return error(path, None, "invalid-json", message)
+    message = f"the array has no closing ]; the file ends in or after record {number + 1}. It may be cut off."
+    return error(path, None, "invalid-json", message)
+
+
+def _elements(stream: BinaryIO) -> Iterator[_Element]:
+    """Each element with what ended it; at last one with end b'' when the array isn't closed (raw b'') or isn't the end (raw set)."""
+    head, at = _opening(stream)
+    nesting = Nesting()
+    nesting.feed(b"[")
+    held: list[bytes] = []
+    held_bytes = 0
+    chunk = head
+    while chunk:
+        start = 0
+        for end in nesting.ends(chunk, outer=1):
+            held.append(chunk[start:end])
+            raw = b"".join(held)
+            too_long = held_bytes + end - start > MAX_LINE_BYTES
+            yield _Element(None if too_long else raw, at, chunk[end : end + 1] if nesting.depth else b"]")
+            at = at.after(raw + b",")
+            start, held, held_bytes = end + 1, [], 0
+            if nesting.depth < 1:
+                yield from _rest(stream, chunk[start:], at)
+                return
+        held_bytes += len(chunk) - start
+        if held_bytes <= MAX_LINE_BYTES:
+            held.append(chunk[start:])
+        chunk = stream.read(CHUNK_BYTES)
+    yield _Element(b"", at, b"")
+
+
+def _opening(stream: BinaryIO) -> tuple[bytes, _Position]:
+    """The first chunk after the bracket that opens the array, and where it starts."""
+    chunk = stream.read(CHUNK_BYTES)
+    mark = 3 if chunk.startswith(b"\xef\xbb\xbf") else 0
+    opening = chunk.index(b"[")
+    start = _Position(mark, 1, 0).after(chunk[mark : opening + 1])
+    return chunk[opening + 1 :] or stream.read(CHUNK_BYTES), start
+
+
+def _rest(stream: BinaryIO, chunk: bytes, at: _Position) -> Iterator[_Element]:
+    while chunk:
+        body = chunk.lstrip(_SPACE)
+        at = at.after(chunk[: len(chunk) - len(body)])
+        if body:
+            yield _Element(body[:40], at, b"")
+            return
+        chunk = stream.read(CHUNK_BYTES)

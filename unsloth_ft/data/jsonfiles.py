@@ -1,0 +1,150 @@
+"""JSON Lines, and arrays of objects, as records: one at a time, each mistake with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from .findings import Finding
+from .jsontext import JsonProblem, column, left_open, parse
+from .streams import CHUNK_BYTES, MAX_LINE_BYTES, Line, lines
+from .wording import count, kind
+
+_SPACE = b" \t\r\n"
+
+
+class Record(NamedTuple):
+    """One record of a file and its line (for arrays, CSV and Parquet: its number)."""
+
+    line: int
+    value: dict[str, object]
+
+
+def error(path: str, line: int | None, code: str, message: str) -> Finding:
+    """An error Finding."""
+    return Finding(path, line, "error", code, message)
+
+
+def decoded(path: str, line: int, offset: int, raw: bytes) -> str | Finding:
+    """The bytes as UTF-8 text without NUL, or what is wrong with them; `offset` is of the first byte in the file."""
+    nul = raw.find(b"\0")
+    if nul >= 0:
+        if not raw.strip(b"\0 \t\r\n"):
+            found = f"{count(raw.count(0), 'NUL byte')} from byte {offset + nul} of the file, as an interrupted copy leaves them"
+        else:
+            found = f"a NUL byte at byte {offset + nul} of the file"
+        return error(path, line, "nul", f"{found}. Remove them: tr -d '\\000' < FILE > CLEAN")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        found = f"byte {offset + problem.start} of the file (0x{raw[problem.start]:02x}) is not UTF-8"
+        return error(path, line, "not-utf8", f"{found}. Convert the file: iconv -f WINDOWS-1252 -t UTF-8 FILE > CLEAN")
+
+
+def record(path: str, line: int, text: str, place=column, *, unit: str = "line") -> Record | Finding:
+    """The object in `text`, or why there is none."""
+    try:
+        value = parse(text, place)
+    except JsonProblem as problem:
+        return error(path, line, problem.code, problem.message)
+    if isinstance(value, dict):
+        return Record(line, value)
+    return error(path, line, "not-an-object", f"the row is {kind(value)}; expected one JSON object a {unit}.")
+
+
+def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
+    """One object a line; blank lines are passed over. An object spread over lines is named once and the others are skipped."""
+    source = lines(stream)
+    pending: list[Line] = []
+    pretty_seen = False
+    while True:
+        line = pending.pop() if pending else next(source, None)
+        if line is None:
+            return
+        if line.raw is None:
+            yield error(path, line.number, "line-too-long", f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it.")
+            continue
+        if not line.raw.strip(_SPACE):
+            continue
+        text = decoded(path, line.number, line.offset, line.raw)
+        if isinstance(text, Finding):
+            yield text
+            continue
+        result = record(path, line.number, text)
+        if isinstance(result, Finding) and result.code == "invalid-json" and left_open(text):
+            following = next(source, None)
+            pretty = following is not None and _continues(following)
+            if following is not None:
+                pending.append(following)
+            if pretty:
+                _skip_value(text, source, pending)
+                if not pretty_seen:
+                    pretty_seen = True
+                    yield _spread(path, line.number)
+                continue
+        yield result
+
+
+def _continues(line: Line) -> bool:
+    """Whether a line goes on with the object before it, rather than being a row of its own."""
+    body = (line.raw or b"").strip(_SPACE)
+    return not body or not body.startswith(b"{") or body in (b"{", b"{}") or body.endswith(b",")
+
+
+def _spread(path: str, line: int) -> Finding:
+    message = "an object is spread over several lines (pretty-printed); expected one object a line. Rewrite it: jq -c . FILE > CLEAN"
+    return error(path, line, "pretty-printed", message)
+
+
+def _skip_value(first: str, source: Iterator[Line], pending: list[Line]) -> None:
+    """Read on to the line that closes what `first` opens, without parsing."""
+    nesting = Nesting()
+    nesting.feed(first.encode("utf-8"))
+    while nesting.depth > 0:
+        line = pending.pop() if pending else next(source, None)
+        if line is None:
+            return
+        nesting.feed((line.raw or b"") + b"\n")
+
+
+class Nesting:
+    """Follows brackets and strings through chunks of JSON, without recursion."""
+
+    _TOKENS = re.compile(rb'\\|["\[\]{},]')
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.inside_string = False
+        self._escaped_at = -1  # the position, in the next chunk, of a character after a backslash
+
+    def feed(self, chunk: bytes) -> None:
+        for _ in self.ends(chunk, outer=-1):
+            pass
+
+    def ends(self, chunk: bytes, *, outer: int) -> Iterator[int]:
+        """Positions in `chunk` of each comma at depth `outer` and of each bracket that closes to below it."""
+        skip = self._escaped_at
+        self._escaped_at = -1
+        for match in self._TOKENS.finditer(chunk):
+            position = match.start()
+            if position == skip:
+                continue
+            token = chunk[position]
+            if self.inside_string:
+                if token == 0x5C:
+                    skip = position + 1
+                elif token == 0x22:
+                    self.inside_string = False
+            elif token == 0x22:
+                self.inside_string = True
+            elif token in b"[{":
+                self.depth += 1
+            elif token in b"]}":
+                self.depth -= 1
+                if self.depth < outer:
+                    yield position
+            elif token == 0x2C and self.depth == outer:
+                yield position
+        if skip == len(chunk):
+            self._escaped_at = 0

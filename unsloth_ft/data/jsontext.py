@@ -1,0 +1,180 @@
+"""One JSON value from one text, with mistakes explained in sentences and nothing that recursion could kill."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+MAX_DEPTH = 64  # a conversation needs 3; Python's parser dies of recursion at about 1,000
+
+_STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+_WORD = re.compile(r"[A-Za-z]+")
+_PYTHON_WORDS = {"None": "null", "True": "true", "False": "false"}
+_SPACE = " \t\r\n"  # what JSON calls whitespace; str.strip() alone would take more
+
+Place = Callable[[int], str]
+
+
+class JsonProblem(ValueError):
+    """Why a text is not one JSON value; `code` as in Finding."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def column(position: int) -> str:
+    """The place of a character in a one-line text."""
+    return f"column {position + 1}"
+
+
+def parse(text: str, place: Place = column) -> object:
+    """The one value in `text`; `place` words a position for messages.
+
+    Refuses what `json.loads` lets through: NaN and Infinity, a key given twice, nesting deeper than MAX_DEPTH.
+    Raises: JsonProblem.
+    """
+    if deeper_than(text, MAX_DEPTH):
+        raise JsonProblem("too-deep", f"nested deeper than {MAX_DEPTH} levels; a row needs three. Remove it.")
+    body = text.strip(_SPACE)
+    start = len(text) - len(text.lstrip(_SPACE))
+    try:
+        value, end = _DECODER.raw_decode(body)
+    except json.JSONDecodeError as error:
+        raise _explained(body, error, lambda position: place(start + position)) from None
+    except JsonProblem:
+        raise
+    except ValueError:  # int() refuses more than 4,300 digits
+        raise JsonProblem("number-too-long", "a number has more than 4,300 digits; write it as text.") from None
+    rest = body[end:].lstrip(_SPACE)
+    if rest:
+        raise _after_the_value(body, rest, lambda position: place(start + position))
+    return value
+
+
+def deeper_than(text: str, limit: int) -> bool:
+    """Whether brackets outside strings nest deeper than `limit`; stops at the first that does."""
+    if text.count("[") + text.count("{") <= limit:
+        return False
+    depth = 0
+    inside = False
+    for match in _STRUCTURE.finditer(text):
+        token = match[0]
+        if token == '"':
+            inside = not inside
+        elif inside or token[0] == "\\":
+            continue
+        elif token in "[{":
+            depth += 1
+            if depth > limit:
+                return True
+        else:
+            depth -= 1
+    return False
+
+
+def left_open(text: str) -> bool:
+    """Whether the text ends inside an array or object (and not inside a string)."""
+    depth = 0
+    inside = False
+    for match in _STRUCTURE.finditer(text):
+        token = match[0]
+        if token == '"':
+            inside = not inside
+        elif not inside and token[0] != "\\":
+            depth += 1 if token in "[{" else -1
+    return depth > 0 and not inside
+
+
+def _refuse_constant(word: str) -> object:
+    raise JsonProblem("not-a-number", f"{word} is not JSON. Write null, or leave the key out.")
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        shown = json.dumps(twice[:40], ensure_ascii=True)
+        raise JsonProblem("repeated-key", f"the key {shown} is there twice in one object. Remove or rename one of them.")
+    return record
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
+
+
+def _problem(message: str) -> JsonProblem:
+    return JsonProblem("invalid-json", f"not valid JSON: {message}")
+
+
+def _after_the_value(body: str, rest: str, place: Place) -> JsonProblem:
+    at = place(len(body) - len(rest))
+    if rest[0] in "{[":
+        return JsonProblem("two-values", f"a second value starts at {at}; expected one object a line. Put a line break before it.")
+    if rest == ",":
+        return _problem(f"a comma after the object at {at}. Remove it: JSON Lines has no commas between rows.")
+    if rest[0] in "}]":
+        return _problem(f"one {rest[0]} too many at {at}. Remove it.")
+    return _problem(f"text after the object at {at}. Remove it.")
+
+
+def _explained(body: str, error: json.JSONDecodeError, place: Place) -> JsonProblem:
+    """The parser's message in our words. `error.msg` is compared by its beginning: CPython 3.10 to 3.14 word these alike."""
+    position = error.pos
+    comma = _trailing_comma(body, position)
+    if comma is not None:
+        return _problem(f"a trailing comma at {place(comma)}. Remove it.")
+    if error.msg.startswith("Unterminated string"):
+        return _problem(
+            f"the string that starts at {place(position)} has no closing quote. Close it, or write a line break inside text as \\n."
+        )
+    if error.msg.startswith("Invalid control character"):
+        return _problem(f"a raw {_control_name(body[position])} inside a string at {place(position)}. Write it as {_escape(body[position])}.")
+    if error.msg.startswith("Invalid \\"):
+        return _problem(f"an unknown backslash escape at {place(position)}. Write a backslash in text as \\\\.")
+    if position >= len(body):
+        return _problem(f"it ends in the middle of a value, at {place(len(body))}. The file may be cut off.")
+    return _problem(_unexpected(body, position, error.msg, place))
+
+
+def _trailing_comma(body: str, position: int) -> int | None:
+    """The comma's position. Python before 3.13 reports the closing bracket, later ones the comma."""
+    if body[position : position + 1] in ("}", "]"):
+        before = body[:position].rstrip(_SPACE)
+        return len(before) - 1 if before.endswith(",") else None
+    if body[position : position + 1] == "," and body[position + 1 :].lstrip(_SPACE)[:1] in ("}", "]"):
+        return position
+    return None
+
+
+def _unexpected(body: str, position: int, wanted: str, place: Place) -> str:
+    found = body[position]
+    at = place(position)
+    word = _WORD.match(body, position)
+    if found == "'":
+        return f"single quotes at {at}; JSON has double quotes only. This may be Python's notation: write it with json.dumps."
+    if word and word[0] in _PYTHON_WORDS:
+        return f"{word[0]} at {at} is Python's word. Write {_PYTHON_WORDS[word[0]]}."
+    if found == "\ufeff":
+        return f"a byte order mark at {at}; only the first line of a file may have one. Remove it."
+    if found == "/" and body[position : position + 2] in ("//", "/*"):
+        return f"a comment at {at}; JSON has none. Remove it."
+    shown = json.dumps(word[0][:20] if word else found, ensure_ascii=True)
+    if wanted.startswith("Expecting property name"):
+        return f"found {shown} at {at}; expected a key in double quotes."
+    if wanted.startswith("Expecting ':'"):
+        return f"found {shown} at {at}; expected a colon after the key."
+    if wanted.startswith("Expecting ','"):
+        return f"found {shown} at {at}; expected a comma or a closing bracket. A quote inside text is written \\\"."
+    return f"found {shown} at {at}; expected a value."
+
+
+def _control_name(character: str) -> str:
+    names = {"\n": "line break", "\r": "carriage return", "\t": "tab", "\0": "NUL"}
+    return names.get(character, f"control character U+{ord(character):04X}")
+
+
+def _escape(character: str) -> str:
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\u{ord(character):04x}")

@@ -1,0 +1,58 @@
+"""What is said once a file, with the first line and the number, instead of once a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .findings import Finding
+from .messages import ALIASES
+from .wording import count
+
+
+class SaidOnce:
+    """Collects while a file is read; `findings` gives the sum at its end."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._shapes: dict[str, int] = {}
+        self._unknown: dict[tuple[str, ...], tuple[int, str, int]] = {}
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def shape(self, name: str, line: int) -> None:
+        """A row has this shape."""
+        self._shapes.setdefault(name, line)
+
+    def unknown_shape(self, keys: tuple[str, ...], line: int, message: str) -> None:
+        """A row's keys are no known shape."""
+        first, said, number = self._unknown.get(keys, (line, message, 0))
+        self._unknown[keys] = (first, said, number + 1)
+
+    def counted(self, code: str, name: str, line: int) -> None:
+        """Something harmless, such as a role's other name."""
+        first, number = self._counts.get((code, name), (line, 0))
+        self._counts[code, name] = (first, number + 1)
+
+    def findings(self) -> Iterator[Finding]:
+        """Errors first."""
+        for first, message, number in self._unknown.values():
+            more = f" ({number - 1:,} more rows are like it.)" if number > 1 else ""
+            yield Finding(self._file, first, "error", "unknown-shape", message + more)
+        if len(self._shapes) > 1:
+            yield self._mixed()
+        for (code, name), (first, number) in self._counts.items():
+            yield _harmless(self._file, code, name, first, number)
+
+    def _mixed(self) -> Finding:
+        places = ", ".join(f"{name} (first on line {line})" for name, line in self._shapes.items())
+        second = list(self._shapes.values())[1]
+        message = f"rows of different shapes in one file: {places}. Split the file, one shape each."
+        return Finding(self._file, second, "error", "mixed-shapes", message)
+
+
+def _harmless(file: str, code: str, name: str, line: int, number: int) -> Finding:
+    messages = count(number, "message")
+    if code == "role-alias":
+        return Finding(file, line, "note", code, f'role "{name}" is read as {ALIASES[name]} ({messages}).')
+    if code == "empty-system":
+        return Finding(file, line, "note", code, f"{messages} of the system without text left out.")
+    return Finding(file, line, "warning", code, f'"{name}" in {messages} is not used: every assistant message is trained on as it stands.')

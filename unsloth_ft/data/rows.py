@@ -1,0 +1,107 @@
+"""Records become conversations; every mistake becomes a Finding with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from .content import Problem, optional_text, required_text, strange_word
+from .conversation import Conversation, Message
+from .findings import Finding
+from .jsonfiles import Record
+from .messages import messages_of
+from .once import SaidOnce
+from .shapes import NoShape, Shape, renamed, shape_of
+from .turns import turn_problem
+
+# Lists beside the conversation that other trainers put into the prompt; leaving them out in silence would train another thing.
+_UNSUPPORTED_LISTS = ("tools", "functions", "history", "images", "videos", "audios")
+
+
+class Row(NamedTuple):
+    """A conversation and the name of the shape its row had."""
+
+    conversation: Conversation
+    shape: str
+
+
+def rows(
+    file: str, records: Iterable[Record | Finding], *, columns: Mapping[str, str], roles: Mapping[str, str]
+) -> Iterator[Row | Finding]:
+    """A Row for each good record, in order; findings as they come, those that are said once a file at the end."""
+    once = SaidOnce(file)
+    for record in records:
+        if isinstance(record, Finding):
+            yield record
+            continue
+        row = renamed(record.value, columns)
+        try:
+            shape = shape_of(row, columns)
+        except NoShape as problem:
+            if problem.code == "unknown-shape":
+                once.unknown_shape(tuple(record.value), record.line, problem.message)
+            else:
+                yield Finding(file, record.line, "error", problem.code, problem.message)
+            continue
+        once.shape(shape.name, record.line)
+        yield from _row(file, record.line, row, shape, columns, roles, once)
+    yield from once.findings()
+
+
+def _row(
+    file: str,
+    line: int,
+    row: Mapping[str, object],
+    shape: Shape,
+    columns: Mapping[str, str],
+    roles: Mapping[str, str],
+    once: SaidOnce,
+) -> Iterator[Row | Finding]:
+    problems = list(_unsupported(row))
+    text = None
+    messages: tuple[Message, ...] = ()
+    if shape.name == "text":
+        found = required_text(row["text"], '"text"')
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            text = found
+    elif shape.name in ("messages", "conversations"):
+        messages, more = messages_of(row, shape.name, columns, roles, lambda code, name: once.counted(code, name, line))
+        problems += more
+    else:
+        messages, more = _pair(row, shape)
+        problems += more
+    if text is None and not _has_errors(problems):
+        wrong = turn_problem(messages)
+        if wrong is not None:
+            problems.append(Problem("turns", wrong))
+    yield from (Finding(file, line, problem.severity, problem.code, problem.message) for problem in problems)
+    if not _has_errors(problems):
+        yield Row(Conversation(messages=messages, file=file, line=line, text=text), shape.name)
+
+
+def _has_errors(problems: Iterable[Problem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
+
+
+def _unsupported(row: Mapping[str, object]) -> Iterator[Problem]:
+    for key in _UNSUPPORTED_LISTS:
+        if isinstance(row.get(key), (list, tuple)) and row[key]:
+            yield Problem("not-supported", f'"{key}" is not supported, and leaving it out would change the row. Remove the key, or the row.')
+
+
+def _pair(row: Mapping[str, object], shape: Shape) -> tuple[tuple[Message, ...], list[Problem]]:
+    """System (if any), one question, one answer."""
+    asked, answered = shape.required
+    found = {name: required_text(row[name], f'"{name}"') for name in shape.required}
+    found |= {name: optional_text(row.get(name), f'"{name}"') for name in shape.optional}
+    problems = [value for value in found.values() if isinstance(value, Problem)]
+    if problems:
+        return (), problems
+    question = found[asked]
+    if found.get("input"):
+        question = f"{question}\n\n{found['input']}"
+    strange = strange_word(found[answered], f'"{answered}"')
+    turns = (("system", found["system"]), ("user", question), ("assistant", found[answered]))
+    return tuple(Message(role, text) for role, text in turns if text is not None), [strange] if strange else []
