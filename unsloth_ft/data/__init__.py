@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from ..errors import UserError
 from . import files, hub
 from .checks import contradictions, duplicates, leaks, normalise, reserved
 from .conversation import ROLES, Conversation, Message
@@ -67,7 +68,10 @@ def _read(paths: Paths, columns: Mapping[str, str], roles: Mapping[str, str], of
     findings: list[Finding] = []
     facts: list[FileFacts] = []
     shapes: dict[str, None] = {}
-    for path in _names(paths):
+    names = _names(paths)
+    if not names:
+        raise UserError("no data file is given; expected at least one. Pass --data FILE.")
+    for path in names:
         if path in {fact.path for fact in facts}:
             findings.append(Finding(path, None, "error", "given-twice", "the same file is given twice. Pass it once."))
             continue

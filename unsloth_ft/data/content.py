@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .wording import kind, quote
 
-_STRANGE_WORDS = ("nan", "NaN", "null", "<NA>", "undefined")  # what other tools write for a missing value; each may be an answer
+_STRANGE_WORDS = ("None", "nan", "NaN", "null", "<NA>", "undefined")  # what other tools write for a missing value; each may be an answer
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Problem:
     severity: str = "error"
 
 
-def required_text(value: object, name: str) -> str | Problem:
-    """The text of a value that must be there; `name` is what messages call it."""
+def required_text(value: object, name: str, *, trained: bool = True) -> str | Problem:
+    """The text of a value that must be there; `name` is what messages call it. Only where `trained` is "None" a mistake."""
     text = _joined(value, name)
     if isinstance(text, Problem):
         return text
@@ -29,7 +29,7 @@ def required_text(value: object, name: str) -> str | Problem:
     if not text.strip():
         found = "empty" if not text else "only white space"
         return Problem("empty-content", f"{name} is {found}; expected text. Fill it in, or remove the row.")
-    return _refused(text, name) or text
+    return _refused(text, name, trained=trained) or text
 
 
 def optional_text(value: object, name: str) -> str | Problem | None:
@@ -37,18 +37,18 @@ def optional_text(value: object, name: str) -> str | Problem | None:
     text = _joined(value, name)
     if not isinstance(text, str):
         return text
-    return (_refused(text, name) or text) if text.strip() else None
+    return (_refused(text, name, trained=True) or text) if text.strip() else None
 
 
 def strange_word(text: str, name: str) -> Problem | None:
     """A warning when the whole text is what a tool writes for a missing value."""
     if text.strip() in _STRANGE_WORDS:
-        return Problem("missing-as-text", f"{name} is {quote(text)}: a missing value written as text? It is trained on as it stands.", "warning")
+        return Problem("missing-as-text", f"{name} is {quote(text)}: a missing value written as text? It is used as it stands.", "warning")
     return None
 
 
-def _refused(text: str, name: str) -> Problem | None:
-    if text.strip() == "None":
+def _refused(text: str, name: str, *, trained: bool) -> Problem | None:
+    if trained and text.strip() == "None":
         return Problem("none-as-text", f'{name} is "None", as Python writes a missing value. Leave it out, or write what is meant.')
     if "\0" in text:
         return Problem("nul", f"{name} holds a NUL character. Remove it.")
@@ -72,6 +72,8 @@ def _parts(parts: list[object], name: str) -> Iterator[str | Problem]:
     for part in parts:
         if not isinstance(part, dict):
             yield Problem("not-text", f"{name} is an array that holds {kind(part)}; expected text. Write it as one text.")
+        elif "role" in part or "from" in part:
+            yield Problem("not-text", f'{name} is an array of messages; expected text. Put the whole conversation into "messages".')
         elif part.get("type") != "text":
             found = part.get("type")
             shown = f"of type {quote(found)}" if isinstance(found, str) else "without a type"

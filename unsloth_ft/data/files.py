@@ -6,6 +6,7 @@ import difflib
 import errno
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,9 @@ from ..errors import MachineError
 from .findings import Finding
 from .jsonarray import json_array
 from .jsonfiles import Record, error, json_lines
-from .streams import CHUNK_BYTES, StreamProblem, open_stream
+from .streams import CHUNK_BYTES, GZIP_MAGIC, ZSTD_MAGIC, StreamProblem, open_stream
 from .tables import PARQUET_MAGIC, csv_rows, parquet_rows
-from .wording import listed, printable, quote
+from .wording import cleaned, listed, printable, quote
 
 FORMATS = "JSON Lines or a JSON array (.jsonl, .json), CSV (.csv, .tsv), Parquet (.parquet), also with .gz or .zst"
 _JSON = (".jsonl", ".json", ".ndjson")
@@ -27,8 +28,9 @@ _OTHER_FORMATS = (
     (b"%PDF", "a PDF", "Write its text as JSON Lines."),
     (b"SQLite format 3", "an SQLite database", "Export the table as CSV."),
     (b"ARROW1", "an Arrow file", "Save it as Parquet."),
-    (b"BZh", "packed with bzip2", "Unpack it: bunzip2 FILE"),
-    (b"\xfd7zXZ", "packed with xz", "Unpack it: unxz FILE"),
+    (b"BZh", "packed with bzip2", "Unpack it with bunzip2."),
+    (b"\xfd7zXZ", "packed with xz", "Unpack it with unxz."),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "Run: git lfs pull"),
     (b"\x80\x04", "a Python pickle", "Save it as JSON Lines."),
 )
 
@@ -87,7 +89,7 @@ def _why_not(path: str, failure: OSError) -> str:
     if failure.errno == errno.ELOOP:
         return "symbolic links that lead in a circle. Pass the file itself."
     if failure.errno in (errno.EACCES, errno.EPERM):
-        return "no permission to read it. Run: chmod u+r FILE"
+        return f"no permission to read it. Run: chmod u+r {shlex.quote(printable(path))}"
     if failure.errno == errno.ENOTDIR:
         return "no such file: a part of the path is a file, not a folder."
     if failure.errno != errno.ENOENT:
@@ -137,26 +139,21 @@ def format_of(name: str) -> str | None:
 def _items(path: str) -> Iterator[Record | Finding]:
     with open_stream(path) as stream:
         head = stream.read(_HEAD_BYTES)
-    packed = isinstance(_unpacked_name(path), str)
+    packed = path.lower().endswith(_PACKED)
     wrong = _not_text(path, head)
     if wrong is not None:
         yield wrong
     elif head.startswith(PARQUET_MAGIC) or format_of(path) == "parquet":
         yield from _parquet(path, head)
     elif packed and not _is_packed(path):
-        yield error(path, None, "not-packed", f"the name ends in {_unpacked_name(path)}, but the content is not packed. Rename it.")
+        message = f"the name ends in {Path(path).suffix}, but the content is not packed. Rename it, or copy it again."
+        yield error(path, None, "not-packed", message)
     else:
         with open_stream(path) as stream:
             yield from _text_items(path, head, stream)
 
 
-def _unpacked_name(path: str) -> str | None:
-    return next((ending for ending in _PACKED if path.lower().endswith(ending)), None)
-
-
 def _is_packed(path: str) -> bool:
-    from .streams import GZIP_MAGIC, ZSTD_MAGIC
-
     with open(path, "rb") as file:
         return file.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC))
 
@@ -189,6 +186,8 @@ def _not_text(path: str, head: bytes) -> Finding | None:
     even, odd = head[0:400:2], head[1:400:2]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (even and odd and _one_side_nul(even, odd)):
         return _encoded(path, "UTF-16")
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return error(path, None, "unknown-format", f"this is a web page; expected {FORMATS}. Download the file itself.")
     for magic, name, way_out in _OTHER_FORMATS:
         if head.startswith(magic):
             return error(path, None, "unknown-format", f"this is {name}; expected {FORMATS}. {way_out}")
@@ -201,4 +200,4 @@ def _one_side_nul(even: bytes, odd: bytes) -> bool:
 
 
 def _encoded(path: str, name: str) -> Finding:
-    return error(path, 1, "not-utf8", f"the file is {name}; expected UTF-8. Convert it: iconv -f {name} -t UTF-8 FILE > CLEAN")
+    return error(path, 1, "not-utf8", f"the file is {name}; expected UTF-8. Convert it: {cleaned(path, f'iconv -f {name} -t UTF-8 FILE')}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import threading
-import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -62,14 +60,18 @@ def _set_offline() -> bool:
 
 def _host() -> tuple[str, int]:
     """The host a download would connect to first: the proxy where one is set, else the hub's."""
+    from urllib.request import getproxies
+
     endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    proxy = urllib.request.getproxies().get(endpoint.scheme)
+    proxy = getproxies().get(endpoint.scheme)
     target = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else endpoint
     return target.hostname or "huggingface.co", target.port or (443 if target.scheme == "https" else 80)
 
 
 def _reachable() -> bool:
     """Whether the host accepts a connection; in a thread, since looking up a name has no time limit of its own."""
+    import socket
+
     connected = threading.Event()
 
     def connect() -> None:

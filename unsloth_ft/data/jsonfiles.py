@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from .findings import Finding
 from .jsontext import JsonProblem, column, left_open, parse
 from .streams import CHUNK_BYTES, MAX_LINE_BYTES, Line, lines
-from .wording import count, kind
+from .wording import cleaned, count, kind
 
 _SPACE = b" \t\r\n"
 
@@ -34,12 +34,13 @@ def decoded(path: str, line: int, offset: int, raw: bytes) -> str | Finding:
             found = f"{count(raw.count(0), 'NUL byte')} from byte {offset + nul} of the file, as an interrupted copy leaves them"
         else:
             found = f"a NUL byte at byte {offset + nul} of the file"
-        return error(path, line, "nul", f"{found}. Remove them: tr -d '\\000' < FILE > CLEAN")
+        way_out = cleaned(path, "tr -d '\\000' < FILE")
+        return error(path, line, "nul", f"{found}. Remove it: {way_out}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         found = f"byte {offset + problem.start} of the file (0x{raw[problem.start]:02x}) is not UTF-8"
-        return error(path, line, "not-utf8", f"{found}. Convert the file: iconv -f WINDOWS-1252 -t UTF-8 FILE > CLEAN")
+        return error(path, line, "not-utf8", f"{found}. Convert it: {cleaned(path, 'iconv -f WINDOWS-1252 -t UTF-8 FILE')}")
 
 
 def record(path: str, line: int, text: str, place=column, *, unit: str = "line") -> Record | Finding:
@@ -93,8 +94,8 @@ def _continues(line: Line) -> bool:
 
 
 def _spread(path: str, line: int) -> Finding:
-    message = "an object is spread over several lines (pretty-printed); expected one object a line. Rewrite it: jq -c . FILE > CLEAN"
-    return error(path, line, "pretty-printed", message)
+    message = "a row is spread over several lines (pretty-printed); expected one object a line"
+    return error(path, line, "pretty-printed", f"{message}. Rewrite the file: {cleaned(path, 'jq -c . FILE')}")
 
 
 def _skip_value(first: str, source: Iterator[Line], pending: list[Line]) -> None:
@@ -105,7 +106,7 @@ def _skip_value(first: str, source: Iterator[Line], pending: list[Line]) -> None
         line = pending.pop() if pending else next(source, None)
         if line is None:
             return
-        nesting.feed((line.raw or b"") + b"\n")
+        nesting.feed(line.raw or b"")
 
 
 class Nesting:

@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Callable
 
+from .wording import quote
+
 MAX_DEPTH = 64  # a conversation needs 3; Python's parser dies of recursion at about 1,000
 
 _STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
@@ -95,9 +97,9 @@ def _refuse_constant(word: str) -> object:
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        shown = json.dumps(twice[:40], ensure_ascii=True)
+        met: set[str] = set()
+        twice = next(key for key, _ in pairs if key in met or met.add(key))
+        shown = quote(twice, limit=40)
         raise JsonProblem("repeated-key", f"the key {shown} is there twice in one object. Remove or rename one of them.")
     return record
 
@@ -131,7 +133,8 @@ def _explained(body: str, error: json.JSONDecodeError, place: Place) -> JsonProb
             f"the string that starts at {place(position)} has no closing quote. Close it, or write a line break inside text as \\n."
         )
     if error.msg.startswith("Invalid control character"):
-        return _problem(f"a raw {_control_name(body[position])} inside a string at {place(position)}. Write it as {_escape(body[position])}.")
+        found = body[position]
+        return _problem(f"a raw {_control_name(found)} inside a string at {place(position)}. Write it as {_escape(found)}.")
     if error.msg.startswith("Invalid \\"):
         return _problem(f"an unknown backslash escape at {place(position)}. Write a backslash in text as \\\\.")
     if position >= len(body):
@@ -161,7 +164,7 @@ def _unexpected(body: str, position: int, wanted: str, place: Place) -> str:
         return f"a byte order mark at {at}; only the first line of a file may have one. Remove it."
     if found == "/" and body[position : position + 2] in ("//", "/*"):
         return f"a comment at {at}; JSON has none. Remove it."
-    shown = json.dumps(word[0][:20] if word else found, ensure_ascii=True)
+    shown = quote(word[0] if word else found, limit=20)
     if wanted.startswith("Expecting property name"):
         return f"found {shown} at {at}; expected a key in double quotes."
     if wanted.startswith("Expecting ':'"):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from .content import Problem, optional_text, required_text, strange_word
 from .conversation import ROLES, Message
+from .turns import turn_problem
 from .wording import kind, listed, quote
 
 ALIASES = {"human": "user", "gpt": "assistant"}  # ShareGPT's names
@@ -33,18 +34,22 @@ def messages_of(
         return (), [Problem("not-messages", f'"{name}" is {kind(value)}; expected an array of messages.{hint}')]
     if not value:
         return (), [Problem("no-messages", f'"{name}" is an empty array; expected a user\'s and an assistant\'s message.')]
-    messages: list[Message] = []
     problems: list[Problem] = []
+    read = [_message(item, place, columns, roles, count, problems) for place, item in enumerate(value, start=1)]
+    messages = tuple(message for message in read if message is not None)
     system = optional_text(row.get("system"), '"system"')
     if isinstance(system, Problem):
         problems.append(system)
-    elif system is not None:
-        messages.append(Message("system", system))
-    for place, item in enumerate(value, start=1):
-        message = _message(item, place, columns, roles, count, problems)
-        if message is not None:
-            messages.append(message)
-    return tuple(messages), problems
+    if not any(problem.severity == "error" for problem in problems):
+        wrong = _turns(system, messages, first=1 + len(read) - len(messages))
+        problems += [Problem("turns", wrong)] if wrong else []
+    return (Message("system", system), *messages) if isinstance(system, str) else messages, problems
+
+
+def _turns(system: str | None, messages: tuple[Message, ...], *, first: int) -> str | None:
+    if system is not None and messages and messages[0].role == "system":
+        return 'a "system" key and a system message in one row; expected one of them. Join the two, or remove one.'
+    return turn_problem(messages, first=first)
 
 
 def _message(
@@ -62,8 +67,8 @@ def _message(
         return None
     absent = "role" if role_key is None else "content" if content_key is None else None
     if absent is not None:
-        message = f'message {place} has no "{absent}"; it has {listed(item) or "no keys"}. Add it, or pass --set data.columns.{absent}=NAME.'
-        problems.append(Problem("missing-key", message))
+        found = f'message {place} has no "{absent}"; it has {listed(item) or "no keys"}.'
+        problems.append(Problem("missing-key", f"{found} Add it, or pass --set data.columns.{absent}=NAME."))
         return None
     for key in _UNUSED_KEYS:
         if item.get(key) is not None and key not in (role_key, content_key):
@@ -85,17 +90,16 @@ def _read(
         problems.append(standard)
         return None
     name = f"the content of message {place} ({standard})"
-    if standard == "system" and optional_text(content, name) is None:
+    if standard == "system" and place == 1 and optional_text(content, name) is None:
         count("empty-system", "system")
         return None
-    text = required_text(content, name)
+    text = required_text(content, name, trained=standard not in ("user", "tool"))
     if isinstance(text, Problem):
         problems.append(text)
         return None
-    if standard == "assistant":
-        strange = strange_word(text, name)
-        if strange is not None:
-            problems.append(strange)
+    strange = strange_word(text, name)
+    if strange is not None:
+        problems.append(strange)
     return Message(standard, text)
 
 

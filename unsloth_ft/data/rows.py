@@ -12,7 +12,6 @@ from .jsonfiles import Record
 from .messages import messages_of
 from .once import SaidOnce
 from .shapes import NoShape, Shape, renamed, shape_of
-from .turns import turn_problem
 
 # Lists beside the conversation that other trainers put into the prompt; leaving them out in silence would train another thing.
 _UNSUPPORTED_LISTS = ("tools", "functions", "history", "images", "videos", "audios")
@@ -72,23 +71,16 @@ def _row(
     else:
         messages, more = _pair(row, shape)
         problems += more
-    if text is None and not _has_errors(problems):
-        wrong = turn_problem(messages)
-        if wrong is not None:
-            problems.append(Problem("turns", wrong))
     yield from (Finding(file, line, problem.severity, problem.code, problem.message) for problem in problems)
-    if not _has_errors(problems):
+    if not any(problem.severity == "error" for problem in problems):
         yield Row(Conversation(messages=messages, file=file, line=line, text=text), shape.name)
-
-
-def _has_errors(problems: Iterable[Problem]) -> bool:
-    return any(problem.severity == "error" for problem in problems)
 
 
 def _unsupported(row: Mapping[str, object]) -> Iterator[Problem]:
     for key in _UNSUPPORTED_LISTS:
         if isinstance(row.get(key), (list, tuple)) and row[key]:
-            yield Problem("not-supported", f'"{key}" is not supported, and leaving it out would change the row. Remove the key, or the row.')
+            message = f'"{key}" is not supported, and leaving it out would change the row. Remove the key, or the row.'
+            yield Problem("not-supported", message)
 
 
 def _pair(row: Mapping[str, object], shape: Shape) -> tuple[tuple[Message, ...], list[Problem]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import UserError, nearest
 from .conversation import ROLES
-from .wording import listed, quote
+from .wording import listed, printable, quote
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,11 @@ MESSAGE_KEYS = ("role", "content")
 NAMES = tuple(dict.fromkeys(name for shape in SHAPES for name in (*shape.required, *shape.optional))) + MESSAGE_KEYS
 
 _QUESTION_LIKE = ("question", "prompt", "instruction", "q", "query", "user", "human", "input", "problem", "request", "ask", "title")
-_ANSWER_LIKE = ("answer", "completion", "output", "a", "response", "reply", "assistant", "gpt", "bot", "target", "solution", "chosen", "text")
+_ANSWER_LIKE = (
+    "answer", "completion", "output", "a", "response", "reply", "assistant", "gpt", "bot", "target", "solution", "chosen", "text",
+)  # fmt: skip
 _CHAT_LIKE = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns", "history")
+_TRIED_KEYS = 50  # of a row, when looking for similar names
 _PARTNER = {"instruction": "output", "prompt": "completion"}
 
 
@@ -86,7 +89,7 @@ def renamed(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, 
         return dict(row)
     sources = set(columns.values())
     mapped = {name: row[column] for name, column in columns.items() if column in row and name not in MESSAGE_KEYS}
-    return {**mapped, **{key: value for key, value in row.items() if key not in sources and key not in mapped}}
+    return {**mapped, **{key: value for key, value in row.items() if key not in sources and key not in columns}}
 
 
 def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
@@ -129,7 +132,7 @@ def _missing(row: Mapping[str, object], shape: Shape, columns: Mapping[str, str]
     found = f"the row has {listed(row)}" if row else "the row has no keys"
     if absent in columns:
         column = quote(columns[absent], limit=40)
-        return f"no {column}, which data.columns.{absent} names; {found}.{nearest(columns[absent], [*row])}"
+        return f"no {column}, which data.columns.{absent} names; {found}.{nearest(columns[absent], [printable(key) for key in row])}"
     suggestion = _suggestion(row, columns)
     way_out = f"Add it, or pass {suggestion}." if suggestion else f"Add it, or pass --set data.columns.{absent}=NAME."
     return f'"{absent}" is missing; {found}. {way_out}'
@@ -148,14 +151,18 @@ def _unknown(row: Mapping[str, object]) -> str:
         return "the row has chosen and rejected answers (preference data); expected one answer. Keep the chosen one, as \"answer\"."
     if set(row) >= {"role", "content"} or set(row) >= {"from", "value"}:
         return 'the row is a single message; expected a whole conversation a row: {"messages": [{"role": …, "content": …}, …]}.'
+    rows_key = next((key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)
     suggestion = _suggestion(row, {})
+    if rows_key is not None and not suggestion:
+        found = f"no known shape in the keys {listed(row)}; the rows may be inside {quote(rows_key, limit=40)}"
+        return f"{found}. Write that array alone to a file."
     way_out = f" Pass {suggestion}." if suggestion else " Pass --set data.columns.question=NAME --set data.columns.answer=NAME."
     return f"no known shape in the keys {listed(row)}; known shapes: {KNOWN}.{way_out}"
 
 
 def _suggestion(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
     """The `--set` options that would make the row whole, or ''."""
-    keys = [key for key, value in row.items() if isinstance(value, str) and key not in columns]
+    keys = [key for key, value in row.items() if isinstance(value, str) and key not in columns][:_TRIED_KEYS]
     chat = next((key for key in row if isinstance(row[key], list) and key.strip().casefold() in _CHAT_LIKE), None)
     if chat is not None:
         return _set("messages", chat)
@@ -179,4 +186,4 @@ def _like(keys: list[str], words: tuple[str, ...]) -> str | None:
 
 
 def _set(name: str, column: str) -> str:
-    return f"--set {shlex.quote(f'data.columns.{name}={column}')}"
+    return f"--set {shlex.quote(printable(f'data.columns.{name}={column}'))}"

@@ -28,7 +28,7 @@ def split(conversations: Sequence[Conversation], *, share: float = 0.1, seed: in
     Raises: UserError when `share` is not between 0 and 1, or when there are fewer than two different questions.
     """
     if not 0 < share < 1:
-        raise UserError(f"the held-out share is {share}; expected a number between 0 and 1, such as 0.1. Set data.eval_share.")
+        raise UserError(f"the held-out share is {share}; expected a number between 0 and 1, such as 0.1.")
     questions = [normalise(conversation.question) for conversation in conversations]
     groups: dict[str, int] = {}
     for question in questions:

@@ -37,7 +37,7 @@ class StreamProblem(Exception):
 
 
 class Line(NamedTuple):
-    """A line without its line break; `raw` is None when it is longer than MAX_LINE_BYTES. `offset` is of its first byte."""
+    """A line with its line break; `raw` is None when it is longer than MAX_LINE_BYTES. `offset` is of its first byte."""
 
     number: int
     offset: int
@@ -127,7 +127,8 @@ def open_stream(path: str) -> BinaryIO:
     file.seek(0)
     size = os.fstat(file.fileno()).st_size
     if magic[:2] == GZIP_MAGIC:
-        return io.BufferedReader(_Expanded(gzip.GzipFile(fileobj=file), "gzip", size), CHUNK_BYTES)
+        file.close()
+        return io.BufferedReader(_Expanded(gzip.open(path, "rb"), "gzip", size), CHUNK_BYTES)
     if magic == ZSTD_MAGIC:
         try:
             unpacked = _Zstd(file)
@@ -153,8 +154,7 @@ def lines(stream: BinaryIO) -> Iterator[Line]:
             yield Line(number, offset, None)
         else:
             first = number == 1 and raw.startswith(b"\xef\xbb\xbf")
-            body = raw[3:] if first else raw
-            yield Line(number, offset + 3 * first, body.rstrip(b"\r\n"))
+            yield Line(number, offset + 3 * first, raw[3:] if first else raw)
         offset += length
 
 

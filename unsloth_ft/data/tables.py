@@ -52,7 +52,7 @@ def _texts(path: str, stream: BinaryIO) -> Iterator[str]:
         text = decoded(path, line.number, line.offset, line.raw)
         if isinstance(text, Finding):
             raise _BadLine(error(path, None, text.code, f"line {line.number}: {text.message}"))
-        yield text + "\n"
+        yield text
 
 
 def _delimiter(header: str, *, tabs: bool) -> str:
@@ -86,6 +86,8 @@ def _parsed(path: str, first: str, text: Iterator[str], delimiter: str) -> Itera
 def _csv_problem(found: str) -> str:
     if "end of data" in found:
         return "a quoted cell is never closed. Close its quote; a quote inside a quoted cell is written twice."
+    if "new-line" in found:
+        return "lines end in a lone carriage return, as on old Macs. Save the file with LF or CRLF line ends."
     if "expected after" in found:
         return "text after a closing quote. A quote inside a quoted cell is written twice."
     return "not valid CSV. Write it again with a CSV library."
@@ -120,7 +122,10 @@ def _records(path: str, header: list[str], rows: Iterator[list[str] | Finding]) 
 
 
 def parquet_rows(path: str) -> Iterator[Record | Finding]:
-    """Rows of a Parquet file, a small batch at a time. Raises: MachineError without pyarrow."""
+    """Rows of a Parquet file, a small batch at a time. Raises: MachineError without pyarrow.
+
+    Columns of dates and times are left out: no row shape has them, and nanoseconds can't be read without pandas.
+    """
     try:
         import pyarrow
         import pyarrow.parquet as parquet
@@ -129,7 +134,8 @@ def parquet_rows(path: str) -> Iterator[Record | Finding]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            columns = [field.name for field in file.schema_arrow if not pyarrow.types.is_temporal(field.type)]
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
                     yield Record(number, row)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from .conversation import Message
 
 
-def turn_problem(messages: Sequence[Message]) -> str | None:
-    """The first thing wrong with the order of roles, with what to do; None when it is right.
+def turn_problem(messages: Sequence[Message], *, first: int = 1) -> str | None:
+    """The first thing wrong with the order of roles, with what to do; None when it is right. `first` numbers the first message.
 
     Right is: at most one system message, first; then user and assistant in turn, from a user to an assistant. Tool messages
     come after an assistant's, and an assistant's after them.
@@ -16,7 +16,7 @@ def turn_problem(messages: Sequence[Message]) -> str | None:
     roles = [message.role for message in messages]
     start = 1 if roles[:1] == ["system"] else 0
     if "system" in roles[start:]:
-        place = roles.index("system", start) + 1
+        place = roles.index("system", start) + first
         if start:
             return f"message {place} is a second system message; expected one, at the start. Join the two, or remove one."
         return f"message {place} is a system message; expected it at the start. Move or remove it."
@@ -26,18 +26,20 @@ def turn_problem(messages: Sequence[Message]) -> str | None:
         return f"the conversation starts with {_a(roles[start])} message; expected a user message first. Add or remove one."
     if "assistant" not in roles:
         return "there is no assistant message, so nothing to learn. Add the answer, or remove the row."
-    return _order(roles, start) or _end(roles)
+    return _order(roles, start, first) or _end(roles)
 
 
-def _order(roles: Sequence[str], start: int) -> str | None:
+def _order(roles: Sequence[str], start: int, first: int) -> str | None:
     for place in range(start + 1, len(roles)):
         before, role = roles[place - 1], roles[place]
+        number = place + first
         if role == "tool" and before == "user":
-            return f"message {place + 1} is a tool message after a user's; expected it after an assistant's. Move or remove it."
+            return f"message {number} is a tool message after a user's; expected it after an assistant's. Move or remove it."
         if role == "user" and before == "tool":
-            return f"message {place + 1} is a user message after a tool's; expected the assistant's answer to the tool first. Add it."
+            return f"message {number} is a user message after a tool's; expected the assistant's answer to the tool first. Add it."
         if role == before and role != "tool":
-            return f"messages {place} and {place + 1} are both from the {role}; expected turns to alternate. Join them, or add the other's turn."
+            found = f"messages {number - 1} and {number} are both from the {role}"
+            return f"{found}; expected user and assistant in turn. Join them, or add what is between."
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 
 
@@ -47,6 +48,16 @@ def kind(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "an array"
     return f"of type {type(value).__name__}"
+
+
+def cleaned(path: str, command: str) -> str:
+    """A shell line that writes a mended copy: `command` with FILE as the path, its output beside it."""
+    name = path.rsplit("/", 1)[-1]
+    stem, dot, ending = name.partition(".")
+    target = path[: len(path) - len(name)] + f"{stem}.clean{dot}{ending}"
+    if name.endswith((".gz", ".zst")) or not path.isprintable():
+        return f"{command} > CLEAN, on the unpacked file"
+    return f"{command.replace('FILE', shlex.quote(path))} > {shlex.quote(target)}"
 
 
 def count(number: int, noun: str) -> str:
