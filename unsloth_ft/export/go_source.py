@@ -96,7 +96,7 @@ def write(
     generation_prompt: list[Token],
 ) -> str:
     """The whole TEMPLATE. `.Response` is left out: Ollama gives templates with `.Messages` an empty one and generates at the end."""
-    counts_first = any("$first" in text for _, text in before_user)
+    counts_first = any(kind == "control" and "$first" in text for kind, text in before_user)
     tokens: list[Token] = [
         *beginning,
         *([("control", "$first := true")] if counts_first else []),

@@ -1,7 +1,8 @@
 """The part of Go's text/template that chat templates use, read and evaluated, so that a TEMPLATE can be shown right without Ollama.
 
-Sources: https://pkg.go.dev/text/template (syntax, truth, `slice`, `len` in bytes) and ollama's template/template.go (`collate`, the values a
-template is given, `missingkey=zero`). What is outside this part (pipes, `with`, `printf`, Ollama's own functions) is refused by name.
+Sources: https://pkg.go.dev/text/template (syntax, truth, `slice`, `len` in bytes) and ollama's template/template.go (`collate`, the
+values a template is given, `missingkey=zero`). What is outside this part (pipes, `with`, `printf`, Ollama's own functions) is refused
+by name.
 """
 
 from __future__ import annotations

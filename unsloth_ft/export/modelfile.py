@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unsloth_ft.errors import GateError, UserError
-from unsloth_ft.export.ollama_template import ChatTemplate, GoTemplate, check_template, derive_template, trimmed_roles
+from unsloth_ft.export.chat_probe import ChatTemplate
+from unsloth_ft.export.ollama_template import GoTemplate, check_template, derive_template
 
 __all__ = ["ChatTemplate", "GoTemplate", "check_modelfile", "derive_template", "parse_modelfile", "stop_strings", "write_modelfile"]
 
@@ -50,6 +51,8 @@ def write_modelfile(
 ) -> Path:
     """Writes the Modelfile beside its GGUF. `gguf_name` and `adapter` are bare file names, so a moved or renamed folder changes nothing.
 
+    A `system` text is trimmed where the tokenizer's template trims it: Ollama will not.
+
     Raises:
         UserError: a value that Ollama would refuse, read differently, or never show to the model; nothing is written.
     """
@@ -61,7 +64,7 @@ def write_modelfile(
         raise UserError(f"{path}: temperature is {temperature}; expected 0 or more.")
     wanted: dict[str, object] = {"from": f"./{_file_name('gguf_name', gguf_name)}", "template": template.text}
     if system is not None:
-        wanted["system"] = system
+        wanted["system"] = system.strip() if "system" in template.trimmed else system
     if adapter is not None:
         wanted["adapter"] = f"./{_file_name('adapter', adapter)}"
     parameters: dict[str, list[str]] = {"stop": list(stop_strings(stops)), "num_ctx": [str(num_ctx)]}
@@ -143,7 +146,7 @@ def parse_modelfile(text: str) -> dict:
     lines = text.split("\n")
     number = 0
     while number < len(lines):
-        line, start = lines[number].lstrip(), number + 1
+        line, start = lines[number].lstrip(" \t\r"), number + 1
         number += 1
         if not line or line.startswith("#"):
             continue
@@ -188,7 +191,7 @@ def _value(begin: str, lines: Sequence[str], number: int, start: int) -> tuple[s
         number += 1
 
 
-def check_modelfile(text: str, chat_template: ChatTemplate, *, end_tokens: Sequence[str], with_system: bool = True) -> None:
+def check_modelfile(text: str, chat_template: ChatTemplate, *, end_tokens: Sequence[str]) -> None:
     """Whether a Modelfile, ours or not, gives the model what its tokenizer's chat template gives, and stops at every end token.
 
     Raises:
@@ -198,7 +201,7 @@ def check_modelfile(text: str, chat_template: ChatTemplate, *, end_tokens: Seque
     if "template" not in found:
         raise GateError("Modelfile: has no TEMPLATE; Ollama would send the bare text. Export again, or write one.")
     try:
-        check_template(found["template"], chat_template, trimmed=trimmed_roles(chat_template, with_system), with_system=with_system)
+        check_template(found["template"], chat_template)
     except UserError as error:
         raise GateError(f"Modelfile: {error}") from error
     missing = [token for token in dict.fromkeys(end_tokens) if token not in found["parameters"].get("stop", [])]
