@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from ..errors import UserError
@@ -15,7 +15,7 @@ from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
 from .findings import Finding, raise_errors
 from .jsonfiles import Record
-from .rows import Row, rows
+from .rows import rows
 from .shapes import check_columns, check_roles
 from .split import Split, split
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .wording import kind, quote
 
 _STRANGE_WORDS = ("None", "nan", "NaN", "null", "<NA>", "undefined")  # what other tools write for a missing value; each may be an answer
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def _refused(text: str, name: str, *, trained: bool) -> Problem | None:
         return Problem("none-as-text", f'{name} is "None", as Python writes a missing value. Leave it out, or write what is meant.')
     if "\0" in text:
         return Problem("nul", f"{name} holds a NUL character. Remove it.")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and _SURROGATE.search(text):
         return Problem("surrogate", f"{name} holds half of a surrogate pair (a cut emoji), which is no character. Remove it.")
     return None
 

@@ -184,8 +184,10 @@ def _not_text(path: str, head: bytes) -> Finding | None:
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return _encoded(path, "UTF-32")
     even, odd = head[0:400:2], head[1:400:2]
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (even and odd and _one_side_nul(even, odd)):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _encoded(path, "UTF-16")
+    if odd and _one_side_nul(even, odd):
+        return _encoded(path, "UTF-16LE" if odd.count(0) else "UTF-16BE")
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return error(path, None, "unknown-format", f"this is a web page; expected {FORMATS}. Download the file itself.")
     for magic, name, way_out in _OTHER_FORMATS:

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 from .findings import Finding
 from .jsontext import JsonProblem, column, left_open, parse
-from .streams import CHUNK_BYTES, MAX_LINE_BYTES, Line, lines
+from .streams import MAX_LINE_BYTES, Line, lines
 from .wording import cleaned, count, kind
 
 _SPACE = b" \t\r\n"

@@ -164,13 +164,13 @@ def _unexpected(body: str, position: int, wanted: str, place: Place) -> str:
         return f"a byte order mark at {at}; only the first line of a file may have one. Remove it."
     if found == "/" and body[position : position + 2] in ("//", "/*"):
         return f"a comment at {at}; JSON has none. Remove it."
-    shown = quote(word[0] if word else found, limit=20)
+    shown = "a quote" if found == '"' else quote(word[0] if word else found, limit=20)
     if wanted.startswith("Expecting property name"):
         return f"found {shown} at {at}; expected a key in double quotes."
     if wanted.startswith("Expecting ':'"):
         return f"found {shown} at {at}; expected a colon after the key."
     if wanted.startswith("Expecting ','"):
-        return f"found {shown} at {at}; expected a comma or a closing bracket. A quote inside text is written \\\"."
+        return f'found {shown} at {at}; expected a comma or a closing bracket. A quote inside text is written \\".'
     return f"found {shown} at {at}; expected a value."
 
 

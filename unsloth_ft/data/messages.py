@@ -33,7 +33,7 @@ def messages_of(
         hint = " A CSV cell can't hold one: write the rows as JSON Lines." if isinstance(value, str) and value.lstrip()[:1] == "[" else ""
         return (), [Problem("not-messages", f'"{name}" is {kind(value)}; expected an array of messages.{hint}')]
     if not value:
-        return (), [Problem("no-messages", f'"{name}" is an empty array; expected a user\'s and an assistant\'s message.')]
+        return (), [Problem("no-messages", f"\"{name}\" is an empty array; expected a user's and an assistant's message.")]
     problems: list[Problem] = []
     read = [_message(item, place, columns, roles, count, problems) for place, item in enumerate(value, start=1)]
     messages = tuple(message for message in read if message is not None)

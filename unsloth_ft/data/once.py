@@ -35,7 +35,7 @@ class SaidOnce:
     def findings(self) -> Iterator[Finding]:
         """Errors first."""
         for first, message, number in self._unknown.values():
-            more = f" ({number - 1:,} more rows are like it.)" if number > 1 else ""
+            more = f" {count(number - 1, 'more row')} like it." if number > 1 else ""
             yield Finding(self._file, first, "error", "unknown-shape", message + more)
         if len(self._shapes) > 1:
             yield self._mixed()

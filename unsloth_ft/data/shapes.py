@@ -95,7 +95,7 @@ def renamed(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, 
 def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
     """The row's shape; `row` is already renamed. Raises: NoShape."""
     candidates = _candidates(columns)
-    filled = _first(candidates, {key for key, value in row.items() if value is not None})
+    filled = _first(candidates, {key for key, value in row.items() if _filled(value)})
     if filled is not None:
         if filled.name == "text" and "text" not in columns:
             _refuse_text_beside_others(row, candidates)
@@ -109,13 +109,18 @@ def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
     raise NoShape("unknown-shape", _unknown(row))
 
 
+def _filled(value: object) -> bool:
+    """Whether a column says anything: tables have every column in every row, empty where it does not apply."""
+    return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
 def _first(candidates: tuple[Shape, ...], keys: set[str]) -> Shape | None:
     return next((shape for shape in candidates if set(shape.required) <= keys), None)
 
 
 def _refuse_text_beside_others(row: Mapping[str, object], candidates: tuple[Shape, ...]) -> None:
     """`text` with half of another shape beside it may be the answer: training on it alone would drop the question."""
-    other = next((name for shape in candidates for name in shape.required if name != "text" and row.get(name) is not None), None)
+    other = next((name for shape in candidates for name in shape.required if name != "text" and _filled(row.get(name))), None)
     if other is None:
         return
     raise NoShape(
@@ -148,7 +153,7 @@ def _unknown(row: Mapping[str, object]) -> str:
     if not row:
         return f"the row has no keys; known shapes: {KNOWN}."
     if "chosen" in row and "rejected" in row:
-        return "the row has chosen and rejected answers (preference data); expected one answer. Keep the chosen one, as \"answer\"."
+        return 'the row has chosen and rejected answers (preference data); expected one answer. Keep the chosen one, as "answer".'
     if set(row) >= {"role", "content"} or set(row) >= {"from", "value"}:
         return 'the row is a single message; expected a whole conversation a row: {"messages": [{"role": …, "content": …}, …]}.'
     rows_key = next((key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)

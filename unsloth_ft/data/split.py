@@ -62,10 +62,7 @@ def _too_few(conversations: Sequence[Conversation]) -> str:
     if not conversations:
         return "there are no rows to split; expected at least 2 with different questions. Add rows, or pass --eval-data FILE."
     where = conversations[0].file
-    if len(conversations) == 1:
-        found = "1 row"
-    else:
-        found = f"{len(conversations)} rows with one and the same question"
+    found = "1 row" if len(conversations) == 1 else f"{len(conversations):,} rows with one and the same question"
     return (
         f"{where}: {found}; a held-out split needs at least 2 rows with different questions. "
         "Add rows, or pass --eval-data FILE with questions to measure on."

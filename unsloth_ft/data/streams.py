@@ -16,7 +16,7 @@ MAX_LINE_BYTES = 64 * 2**20
 CHUNK_BYTES = 2**20
 
 # A bomb is stopped past both: gzip reaches 1,032 to 1 and zstd 32,000 to 1 on zeros; chat text stays under 30 to 1.
-FREE_BYTES = 64 * 2**20
+FREE_BYTES = 16 * 2**20
 MAX_RATIO = 200
 
 # zstd writes at most 128 KiB for a block of 4 bytes: this much input can give 64 MiB at once
@@ -78,10 +78,13 @@ class _Expanded(io.RawIOBase):
 class _Zstd(io.RawIOBase):
     """A zstd file, frame after frame; unlike zstandard's own stream_reader it notices a file that is cut off."""
 
-    def __init__(self, source: BinaryIO) -> None:
-        import zstandard
-
-        self._source = source
+    def __init__(self, path: str) -> None:
+        try:
+            import zstandard
+        except ImportError:
+            message = f"{printable(path)}: reading zstd needs the package zstandard. Run: pip install zstandard"
+            raise MachineError(message) from None
+        self._source = open(path, "rb")
         self._zstandard = zstandard
         self._frame = None
         self._unused = b""
@@ -122,22 +125,14 @@ def open_stream(path: str) -> BinaryIO:
 
     Raises: MachineError without the zstandard package; reading may raise StreamProblem.
     """
-    file = open(path, "rb")
-    magic = file.read(4)
-    file.seek(0)
-    size = os.fstat(file.fileno()).st_size
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        size = os.fstat(file.fileno()).st_size
     if magic[:2] == GZIP_MAGIC:
-        file.close()
         return io.BufferedReader(_Expanded(gzip.open(path, "rb"), "gzip", size), CHUNK_BYTES)
     if magic == ZSTD_MAGIC:
-        try:
-            unpacked = _Zstd(file)
-        except ImportError:
-            file.close()
-            message = f"{printable(path)}: reading zstd needs the package zstandard. Run: pip install zstandard"
-            raise MachineError(message) from None
-        return io.BufferedReader(_Expanded(unpacked, "zstd", size), CHUNK_BYTES)
-    return file
+        return io.BufferedReader(_Expanded(_Zstd(path), "zstd", size), CHUNK_BYTES)
+    return open(path, "rb")
 
 
 def lines(stream: BinaryIO) -> Iterator[Line]:

@@ -23,7 +23,7 @@ class _BadLine(Exception):
 
 
 def csv_rows(path: str, stream: BinaryIO, *, tabs: bool = False) -> Iterator[Record | Finding]:
-    """Rows under a header line, numbered from 1 after it; every cell is text, an empty one is null.
+    """Rows under a header line, numbered from 1 after it; every cell is text.
 
     The delimiter is the comma; a header without one that has semicolons or tabs is read with those.
     """
@@ -118,7 +118,7 @@ def _records(path: str, header: list[str], rows: Iterator[list[str] | Finding]) 
             message = f"{count(len(row), 'cell')} under a header of {len(names)} ({listed(names)}). Quote cells that hold the delimiter."
             yield error(path, number, "ragged-row", message)
         else:
-            yield Record(number, {name: cell or None for name, cell in zip(names, row, strict=True)})
+            yield Record(number, dict(zip(names, row, strict=True)))
 
 
 def parquet_rows(path: str) -> Iterator[Record | Finding]:
