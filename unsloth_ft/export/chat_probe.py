@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from unsloth_ft.errors import UserError
 from unsloth_ft.export.go_source import SYSTEM
@@ -61,13 +61,13 @@ class Between:
     `before_user` is keyed (first user message, last message, with system); the ends are of conversations without a generation prompt.
     """
 
-    before_user: dict[tuple[bool, ...], str] = field(default_factory=dict)
-    before_assistant: dict[tuple[bool, ...], str] = field(default_factory=dict)
-    generation_prompt: dict[tuple[bool, ...], str] = field(default_factory=dict)
-    user_ends: tuple[str, ...] = ()
-    assistant_ends: tuple[str, ...] = ()
-    takes_system: bool = True
-    system_refusal: str = ""
+    before_user: dict[tuple[bool, ...], str]
+    before_assistant: dict[tuple[bool, ...], str]
+    generation_prompt: dict[tuple[bool, ...], str]
+    user_ends: tuple[str, ...]
+    assistant_ends: tuple[str, ...]
+    takes_system: bool
+    system_refusal: str
 
 
 def _marker(role: str, number: int = 0) -> str:
@@ -99,33 +99,36 @@ def _gaps(text: str, messages: Sequence[dict]) -> list[str]:
 
 
 def probe(chat_template: ChatTemplate) -> Between:
+    """Renders one and three turns of marker words, with and without a system message, and cuts at the markers.
+
+    Raises:
+        UserError: the template refuses these conversations, or does not write every message once and in order.
+    """
     one, refusal = chat_template.text_or_refusal(_messages(1, False))
     if one is None:
         raise UserError(f"chat template: refuses a conversation of one user message ({refusal}); no TEMPLATE can be derived from it.")
     system_refusal = chat_template.system_refusal()
-    between = Between(
-        user_ends=_end(chat_template, answered=False),
-        assistant_ends=_end(chat_template, answered=True),
-        system_refusal=system_refusal,
-        takes_system=not system_refusal and _marker("system") in chat_template.text(_messages(1, True)),
-    )
+    before_user, before_assistant, generation_prompt = {}, {}, {}
     for has_system in (False, True):
         messages_one, messages_three = (_messages(turns, has_system and not system_refusal) for turns in (1, 3))
         three, refusal = chat_template.text_or_refusal(messages_three)
         if three is None:
             raise UserError(f"chat template: refuses a conversation of three turns ({refusal}); no TEMPLATE can be derived from it.")
-        single = _gaps(chat_template.text(messages_one), messages_one)
-        gaps = _gaps(three, messages_three)
-        for (first, last), gap in {
-            (True, True): single[0],
-            (True, False): gaps[0],
-            (False, False): gaps[2],
-            (False, True): gaps[4],
-        }.items():
-            between.before_user[first, last, has_system] = gap
-        between.before_assistant[has_system,] = gaps[1]
-        between.generation_prompt[has_system,] = single[1]
-    return between
+        only, prompt = _gaps(chat_template.text(messages_one), messages_one)
+        first, answer, middle, _, last, _ = _gaps(three, messages_three)
+        before_user |= {(True, True, has_system): only, (True, False, has_system): first}
+        before_user |= {(False, False, has_system): middle, (False, True, has_system): last}
+        before_assistant[has_system,] = answer
+        generation_prompt[has_system,] = prompt
+    return Between(
+        before_user=before_user,
+        before_assistant=before_assistant,
+        generation_prompt=generation_prompt,
+        user_ends=_end(chat_template, answered=False),
+        assistant_ends=_end(chat_template, answered=True),
+        takes_system=not system_refusal and _marker("system") in chat_template.text(_messages(1, True)),
+        system_refusal=system_refusal,
+    )
 
 
 def _end(chat_template: ChatTemplate, *, answered: bool) -> tuple[str, ...]:
