@@ -88,7 +88,7 @@ def convert_wheel(folder: Path) -> Path:
             if not is_converted(folder):  # otherwise another process finished first, with the same bytes
                 raise
     except OSError as error:
-        raise MachineError(f"{folder}: writing failed ({error.strerror}). Free some space (about 0.3 GB is needed) and try again.") from error
+        raise MachineError(f"{folder}: writing failed ({error.strerror}). Free some space (0.3 GB are needed), try again.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
