@@ -1,0 +1,117 @@
+"""Who loads the model and adds the adapter: Unsloth (the product) or vanilla PEFT (the baseline, and the fallback).
+
+One backend a process: Unsloth patches transformers, trl and peft on import, so a vanilla figure from a process that
+imported it is not vanilla.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from unsloth_ft.base_model import BaseModel
+from unsloth_ft.errors import MachineError, UserError, nearest
+from unsloth_ft.hardware import Hardware
+from unsloth_ft.plan import Decision, Plan
+from unsloth_ft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch.nn import Module
+
+NAMES = ("unsloth", "peft")
+UNSLOTH_WITHOUT_GPU = (2026, 10, 9)  # first release whose FastLanguageModel trains on a CPU
+
+
+class Backend(Protocol):
+    """What a backend has to do; tests/backends/test_contract.py says it in full, for both."""
+
+    name: str
+
+    def load(self, base: BaseModel, plan: Plan) -> Module:
+        """The base model on the plan's device, frozen, in the plan's dtype or in NF4."""
+
+    def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
+        """A new adapter: A random from the seed, B zero, both float32, ready to train."""
+
+    def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
+        """A trained adapter on top of the base, for evaluation and export."""
+
+    def training_defaults(self, plan: Plan) -> dict[str, Any]:
+        """What SFTConfig must say for this backend and no other."""
+
+    def inference(self, model: PeftModel) -> AbstractContextManager[None]:
+        """Evaluation mode, and the mode of before on leaving."""
+
+
+def choose(asked: str, hardware: Hardware) -> Decision[str]:
+    """The backend and why. `auto` prefers Unsloth; a backend asked for by name never falls back.
+
+    Raises MachineError when the one asked for can't run here, UserError for an unknown name.
+    """
+    if asked not in (*NAMES, "auto"):
+        raise UserError(f'backend is "{asked}"; expected auto, unsloth or peft.{nearest(asked, NAMES)}')
+    obstacle = _unsloth_obstacle(hardware)
+    if asked == "peft":
+        return Decision("peft", f"asked for; vanilla PEFT {_version('peft')}")
+    if obstacle is None:
+        return Decision("unsloth", f"{_version('unsloth')} on {'CUDA' if hardware.gpu else 'the CPU'}")
+    if asked == "unsloth":
+        raise MachineError(f"backend unsloth can't run here: {obstacle}. Pass --backend peft, or mend that.")
+    return Decision("peft", f"{obstacle}; vanilla PEFT in its place")
+
+
+def activate(name: str, *, quiet: bool = True) -> Backend:
+    """Imports the backend, Unsloth before anything it patches. The first call in a process decides for good."""
+    if name == "peft" and "unsloth" in sys.modules:
+        raise RuntimeError("unsloth is imported already; the peft backend needs a process of its own")
+    with third_party(quiet=quiet):
+        if name == "unsloth":
+            from unsloth_ft.backends.unsloth import UnslothBackend
+
+            return UnslothBackend()
+        from unsloth_ft.backends.peft import PeftBackend
+
+        return PeftBackend()
+
+
+@contextmanager
+def third_party(*, quiet: bool = True) -> Iterator[None]:
+    """Keeps the libraries' own prints off stdout, which belongs to the answer; UNSLOTH_FT_VERBOSE=1 shows all on stderr."""
+    import logging
+    import warnings
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    if not quiet or os.environ.get("UNSLOTH_FT_VERBOSE") == "1":
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    # What they say on import is about kernels nobody asked for (torchao without triton, bitsandbytes' hub kernels).
+    for logger in ("torchao", "bitsandbytes", "torch", "torch.utils._pytree", "unsloth", "unsloth_zoo", "peft", "trl", "accelerate"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    logging.getLogger("torchao.kernel.intmm").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _unsloth_obstacle(hardware: Hardware) -> str | None:
+    """Why Unsloth can't run here, or None."""
+    if importlib.util.find_spec("unsloth") is None:
+        return "unsloth is not installed"
+    version = _version("unsloth")
+    if hardware.gpu is None and tuple(int(part) for part in version.split(".")[:3]) < UNSLOTH_WITHOUT_GPU:
+        return f"unsloth {version} needs a GPU; {'.'.join(map(str, UNSLOTH_WITHOUT_GPU))} is the first that doesn't"
+    return None
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)

@@ -1,0 +1,75 @@
+"""Vanilla transformers + PEFT + bitsandbytes: the bench's baseline, and the fallback where Unsloth can't run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import Module
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
+
+from unsloth_ft.base_model import BaseModel
+from unsloth_ft.plan import Plan
+from unsloth_ft.recipe import Recipe
+
+
+class PeftBackend:
+    """See unsloth_ft.backends.Backend."""
+
+    name = "peft"
+
+    def load(self, base: BaseModel, plan: Plan) -> Module:
+        dtype = getattr(torch, plan.dtype.value)
+        quantization = None
+        if plan.load_in_4bit.value:
+            # QLoRA's own setting (arXiv 2305.14314): NF4 with double quantization.
+            quantization = BitsAndBytesConfig(
+                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+            )
+        model = AutoModelForCausalLM.from_pretrained(
+            os.fspath(base.folder),
+            dtype=dtype,
+            quantization_config=quantization,
+            device_map={"": 0} if plan.device.value == "cuda" else "cpu",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+        model.config.use_cache = False
+        return model
+
+    def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
+        lora = recipe.lora
+        set_seed(recipe.train.seed)
+        config = LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.lora_alpha,
+            lora_dropout=lora.lora_dropout,
+            target_modules=list(lora.target_modules),
+            use_rslora=lora.use_rslora,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        if plan.gradient_checkpointing.value:
+            model.enable_input_require_grads()
+        return get_peft_model(model, config, autocast_adapter_dtype=True)
+
+    def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
+        return PeftModel.from_pretrained(model, os.fspath(folder), is_trainable=False)
+
+    def training_defaults(self, plan: Plan) -> dict[str, Any]:
+        return {"loss_type": "chunked_nll", "gradient_checkpointing": bool(plan.gradient_checkpointing.value)}
+
+    @contextmanager
+    def inference(self, model: PeftModel) -> Iterator[None]:
+        training = model.training
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)

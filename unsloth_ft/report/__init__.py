@@ -1,0 +1,1 @@
+"""run.json as a page, a model card, and terminal text."""

@@ -1,0 +1,135 @@
+"""The story: recipe, plan, data, backend, training, evaluation, export, report. Read this file first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from unsloth_ft import record
+from unsloth_ft.errors import GateError, UserError
+from unsloth_ft.export.pipeline import export, preflight
+from unsloth_ft.export.targets import Target
+from unsloth_ft.prepare import Prepared, data_record, template_sha256
+from unsloth_ft.record import RunDirectory
+from unsloth_ft.report import terminal
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def run(prepared: Prepared, directory: RunDirectory, targets: tuple[Target, ...], *, command: list[str], local: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Trains, proves, exports and reports; goes on where the same command stopped before. Returns run.json."""
+    terminal.show_plan(prepared, console)
+    preflight(targets, prepared.base, prepared.chat, directory)
+    with directory.held():
+        begin(prepared, directory, command, local)
+        model = tuned_model(prepared, directory, console)
+        prove(prepared, directory, model, console)
+        del model
+        export(directory, targets, base=prepared.base, chat=prepared.chat, console=console)
+        return finish(prepared, directory)
+
+
+def begin(prepared: Prepared, directory: RunDirectory, command: list[str], local: dict[str, Any]) -> None:
+    """Writes what is known before the first weight; refuses a directory that holds another run."""
+    identity = prepared.identity()
+    if directory.record_file.is_file():
+        refuse_other_run(directory.read()["identity"], identity, directory)
+        directory.update(status="running")
+        directory.warn(*prepared.warnings)
+        return
+    if any(path.name != ".lock" for path in directory.path.iterdir()):
+        raise UserError(f"{directory.name}: holds other files and is no run directory. Name another with --out.")
+    base = prepared.base
+    directory.update(
+        status="running",
+        command=command,
+        identity=identity,
+        recipe={"name": prepared.request.recipe.name, "source": prepared.request.recipe.source, "values": prepared.recipe.model_dump(mode="json")},
+        plan=prepared.plan.as_json(),
+        data=data_record(prepared),
+        base_model={
+            "model": base.model,
+            "revision": base.revision,
+            "config_sha256": base.config_sha256,
+            "sha256": identity["base_model_sha256"],
+            "loaded_from": base.source,
+            "chat_template_sha256": template_sha256(prepared.chat),
+        },
+        seeds={"train": prepared.recipe.train.seed},
+        hardware=asdict(prepared.hardware),
+        versions=record.versions(),
+        warnings=list(prepared.warnings),
+    )
+    directory.update_local(base_model=str(base.folder), **local)
+
+
+def refuse_other_run(before: dict[str, Any], now: dict[str, Any], directory: RunDirectory) -> None:
+    """Raises UserError naming each difference between the run in this directory and the one asked for."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        parts = [flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value} for key, value in values.items()]
+        return {key: value for part in parts for key, value in part.items()}
+
+    old, new = flat(before), flat(now)
+    differences = [f"  {key}: {old.get(key)} there, {new.get(key)} now" for key in {**old, **new} if old.get(key) != new.get(key)]
+    if differences:
+        raise UserError(f"{directory.name} holds another run. Name another directory with --out. What differs:\n" + "\n".join(differences[:10]))
+
+
+def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console) -> PeftModel | None:
+    """The trained adapter on its base, trained now if it isn't yet; None when all that follows is done too."""
+    from unsloth_ft.backends import third_party
+    from unsloth_ft.train.loop import save_adapter, train
+
+    backend, plan = prepared.backend, prepared.plan
+    known = directory.read()
+    trained = "training" in known and (directory.adapter / "adapter_model.safetensors").is_file()
+    if trained and "evaluation" in known:
+        return None
+    console.print(f"loading {prepared.base.model} from {prepared.base.source}")
+    with third_party():
+        base = backend.load(prepared.base, plan)
+        model = backend.load_adapter(base, directory.adapter, plan) if trained else backend.add_lora(base, prepared.recipe, plan)
+    if trained:
+        return model
+    training = train(
+        model, backend, recipe=prepared.recipe, plan=plan, rows=prepared.rows, held_out=prepared.held_out_rows, chat=prepared.chat, run=directory, console=console
+    )
+    save_adapter(model, prepared.chat, prepared.base.model, directory)
+    directory.update(training=training.as_json())
+    terminal.show_training(training, console)
+    return model
+
+
+def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, console: Console) -> None:
+    """Before against after on the held-out rows."""
+    from unsloth_ft.evaluate.compare import compare
+
+    if model is None:
+        return
+    console.print(f"comparing before and after on {len(prepared.held_out_rows)} held-out rows")
+    comparison = compare(
+        model, prepared.backend, recipe=prepared.recipe, plan=prepared.plan, conversations=prepared.held_out, rows=prepared.held_out_rows, chat=prepared.chat
+    )
+    directory.evaluation.mkdir(exist_ok=True)
+    record.write_lines(directory.evaluation / "answers.jsonl", comparison.pairs)
+    record.write_lines(directory.evaluation / "prompts.jsonl", comparison.prompts)
+    directory.update(evaluation=comparison.as_json(side_by_side=prepared.recipe.evaluate.side_by_side))
+    terminal.show_comparison(comparison, console)
+
+
+def finish(prepared: Prepared, directory: RunDirectory) -> dict[str, Any]:
+    """The report, the model card and the verdict that was demanded."""
+    from unsloth_ft.report import html, model_card
+
+    result = directory.update(status="done")
+    html.write(directory, result)
+    model_card.write(directory, result)
+    demanded = prepared.recipe.evaluate.require
+    verdict = result["evaluation"]["verdict"]
+    if (demanded == "better" and verdict != "better") or (demanded == "not_worse" and verdict == "worse"):
+        raise GateError(f'{directory.name}: the result is "{verdict}" and evaluate.require demands "{demanded}". Everything is kept.')
+    return result

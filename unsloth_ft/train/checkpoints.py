@@ -1,0 +1,78 @@
+"""Checkpoints that are whole or don't count: staged, listed with their sha256, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from unsloth_ft.record import sha256, sync_folder
+
+MANIFEST = "manifest.json"
+STAGING = ".staging"
+
+
+def seal(staged: Path, final: Path) -> None:
+    """Makes a written folder a checkpoint: its files' sha256 in a manifest, everything on disk, one rename."""
+    # A pickle of the trainer's arguments, which hold access tokens; nothing here reads it.
+    (staged / "training_args.bin").unlink(missing_ok=True)
+    digests = {file.name: sha256(file) for file in sorted(staged.iterdir()) if file.is_file()}
+    (staged / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    for file in staged.iterdir():
+        _sync(file)
+    sync_folder(staged)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(staged, final)
+    sync_folder(final.parent)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file is there, and what it was when it was written."""
+    manifest = checkpoint / MANIFEST
+    if not manifest.is_file():
+        return False
+    try:
+        digests = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return bool(digests) and all((checkpoint / name).is_file() and sha256(checkpoint / name) == digest for name, digest in digests.items())
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """checkpoint-N folders, the newest last; whole or not."""
+    found = [path for path in folder.glob("checkpoint-*") if path.is_dir() and path.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=step_of)
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, and the names of newer ones that are damaged."""
+    damaged = []
+    for checkpoint in reversed(all_checkpoints(folder)):
+        if is_whole(checkpoint):
+            return checkpoint, damaged
+        damaged.append(checkpoint.name)
+    return None, damaged
+
+
+def rotate(folder: Path, *, keep: int, best_step: int | None) -> None:
+    """Removes the oldest beyond `keep`; the best one always stays."""
+    checkpoints = all_checkpoints(folder)
+    best = [path for path in checkpoints if step_of(path) == best_step]
+    others = [path for path in checkpoints if path not in best]
+    room = max(1, keep - len(best))
+    for path in others[: max(0, len(others) - room)]:
+        shutil.rmtree(path)
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
