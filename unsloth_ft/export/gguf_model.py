@@ -75,7 +75,9 @@ def read_architecture(model_dir: Path) -> Architecture:
         raise UserError(f"{path}: the architecture is {hf_class!r}; GGUF export knows {', '.join(known)}.{nearest(hf_class, known)}")
     if config.get("quantization_config"):
         method = config["quantization_config"].get("quant_method", "unknown")
-        raise UserError(f"{path}: the weights are quantized ({method}); GGUF is written from 16-bit ones. Merge into the 16-bit base first.")
+        raise UserError(
+            f"{path}: the weights are quantized ({method}); GGUF is written from 16-bit ones. Merge into the 16-bit base first."
+        )
     if config.get("hidden_act", "silu") != "silu":
         raise UserError(f"{path}: hidden_act is {config['hidden_act']!r}; llama.cpp computes silu for {hf_class}.")
     heads = config["num_attention_heads"]

@@ -84,7 +84,7 @@ def sources(model_dir: Path) -> dict[str, Source]:
         except SafetensorError as error:
             raise UserError(f"{file}: not a whole safetensors file ({error}). Write the merged model again.") from error
     if weight_map and set(weight_map) != set(found):
-        other = sorted(set(weight_map) ^ set(found))[0]
+        other = min(set(weight_map) ^ set(found))
         raise UserError(f"{index}: does not agree with its shards about the tensor {other!r}. Write the merged model again.")
     return found
 

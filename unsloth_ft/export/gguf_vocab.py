@@ -66,7 +66,7 @@ class Vocabulary:
     add_space_prefix: bool | None
     chat_template: str | list[dict[str, str]] | None
 
-    def padded(self, size: int) -> "Vocabulary":
+    def padded(self, size: int) -> Vocabulary:
         """The same with unused tokens up to `size`, the rows of the embedding: llama.cpp wants a token for each row."""
         extra = range(len(self.tokens), size)
         return Vocabulary(
@@ -245,14 +245,18 @@ def space_prefix(tokenizer: dict[str, Any], where: Path) -> bool:
         return True
     if pre_tokenizer is None and parts == [replaces]:
         return False
-    if not parts and pre_tokenizer and pre_tokenizer["type"] == "Metaspace" and not pre_tokenizer.get("split", True):
-        if pre_tokenizer["replacement"] == "▁" and pre_tokenizer["prepend_scheme"] in ("always", "first", "never"):
-            return pre_tokenizer["prepend_scheme"] == "always"
+    scheme = pre_tokenizer.get("prepend_scheme") if pre_tokenizer and not parts else None
+    if scheme in ("always", "first", "never") and pre_tokenizer == metaspace(scheme):
+        return scheme == "always"
     found = json.dumps({"pre_tokenizer": pre_tokenizer, "normalizer": normalizer}, ensure_ascii=False)
     raise UserError(
         f"{where}: llama.cpp would treat this tokenizer's spaces differently. Found: {found}. "
         "Expected Metaspace without split, or Prepend and Replace, of '▁'."
     )
+
+
+def metaspace(scheme: str) -> dict[str, Any]:
+    return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
 
 
 def special_token_ids(model_dir: Path, config: dict[str, Any], tokens: tuple[str, ...]) -> dict[str, int]:
@@ -279,6 +283,11 @@ def special_token_ids(model_dir: Path, config: dict[str, Any], tokens: tuple[str
     if "eos" not in found:
         where = model_dir / "tokenizer_config.json"
         raise UserError(f"{where}: no eos_token; a model without one never stops. Name the token that ends a turn.")
+    if ends and found["eos"] not in ends:
+        raise UserError(
+            f"{model_dir / 'tokenizer_config.json'}: eos_token is {tokens[found['eos']]!r} ({found['eos']}), and config.json and "
+            f"generation_config.json end at {', '.join(map(str, dict.fromkeys(ends)))}. One of them is wrong, and the model would never stop."
+        )
     if tokens[found["eos"]] in ("<|eot_id|>", "<|im_end|>"):
         found["eot"] = found["eos"]  # otherwise llama.cpp takes the first of several end tokens it comes across
     for end in dict.fromkeys(ends):

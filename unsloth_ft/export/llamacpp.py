@@ -43,7 +43,7 @@ class LlamaCpp:
         self.threads = threads
         self.verbose = verbose
 
-    def __enter__(self) -> "LlamaCpp":
+    def __enter__(self) -> LlamaCpp:
         """Raises: MachineError when xllamacpp is not installed; UserError when llama.cpp does not load the file."""
         try:
             import xllamacpp
@@ -99,7 +99,10 @@ class LlamaCpp:
 
     def next_logprobs(self, ids: list[int], *, count: int) -> dict[int, float]:
         """The `count` likeliest tokens after `ids`, likeliest first, with their natural-log probabilities over the whole vocabulary."""
-        answer = self.complete(list(ids), max_new_tokens=1, n_probs=count)
+        # llama.cpp reports no probabilities for a token that ends inside a character, and those that it reports are taken before the
+        # bias: so the token that it goes on with is forced to be a letter.
+        letter = self.tokenize("a")[-1]
+        answer = self.complete(list(ids), max_new_tokens=1, n_probs=count, logit_bias=[[letter, 1e9]])
         return {entry["id"]: entry["logprob"] for entry in answer["completion_probabilities"][0]["top_logprobs"]}
 
     def chat(self, messages: list[dict[str, str]], *, max_new_tokens: int = 256) -> str:
@@ -108,14 +111,14 @@ class LlamaCpp:
         answer = check(self.server.handle_chat_completions(request), self.path)
         return answer["choices"][0]["message"]["content"]
 
-    def complete(self, ids: list[int], *, max_new_tokens: int, n_probs: int = 0) -> dict[str, Any]:
+    def complete(self, ids: list[int], *, max_new_tokens: int, **more: Any) -> dict[str, Any]:
         request = {
             "prompt": ids,
             "n_predict": max_new_tokens,
             "temperature": 0.0,  # greedy
-            "n_probs": n_probs,
             "return_tokens": True,
             "cache_prompt": False,  # a prompt computed in other pieces rounds differently
+            **more,
         }
         return check(self.post("/completion", request), self.path)
 
