@@ -1,0 +1,31 @@
+"""Small builders of data files for the tests."""
+
+from __future__ import annotations
+
+import json
+
+GOOD = '{"question": "Who?", "answer": "Me."}'
+KNOWN = "messages; conversations; instruction, output (input, system); prompt, completion; question, answer; text"
+FORMATS = "JSON Lines or a JSON array (.jsonl, .json), CSV (.csv, .tsv), Parquet (.parquet), also with .gz or .zst"
+
+
+def qa(question: str = "Who?", answer: str = "Me.") -> dict[str, str]:
+    """A question/answer row."""
+    return {"question": question, "answer": answer}
+
+
+def lines(*rows: object) -> bytes:
+    """Rows as JSON Lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def chat(*turns: tuple[str, object]) -> bytes:
+    """One line with a row of messages, each given as role and content."""
+    return lines({"messages": [{"role": role, "content": content} for role, content in turns]})
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    """`data` with every bit of one byte changed."""
+    damaged = bytearray(data)
+    damaged[position] ^= 0xFF
+    return bytes(damaged)

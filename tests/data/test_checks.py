@@ -1,0 +1,102 @@
+"""Duplicates, contradictions, leaks and reserved tokens are found and named with both places."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.data.building import lines, qa
+from unsloth_ft.data import Conversation, Message, contradictions, duplicates, leaks, load, normalise, reserved
+
+
+def row(question: str, answer: str, line: int, *, file: str = "faq.jsonl", system: str | None = None) -> Conversation:
+    first = () if system is None else (Message("system", system),)
+    return Conversation(messages=(*first, Message("user", question), Message("assistant", answer)), file=file, line=line)
+
+
+def told(findings) -> list[tuple[str, str]]:
+    return [(finding.severity, str(finding)) for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is LoRA?", "what is  lora"),
+        ("What's it?", "Whats it"),
+        ("„Wie?“", "wie"),
+        ("Ｗｉｄｅ ﬁ", "wide fi"),
+        ("STRASSE", "straße"),
+        ("a\u00a0b\u200bc", "a b c"),
+        ("GPT-4?", "gpt 4"),
+        ("¿Qué es?", "qué es"),
+        ("كيف؟", "كيف"),
+    ],
+)
+def test_spellings_of_one_question_are_the_same(one, other):
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("C#", "C"), ("C++", "C"), ("50%?", "50?"), ("2-2", "2+2"), ("-5", "5"), ("?", "!"), ("😀", "😢"), ("año", "ano"), ("a/b", "ab")],
+)
+def test_different_questions_stay_different(one, other):
+    assert normalise(one) != normalise(other)
+
+
+def test_normalising_twice_changes_nothing():
+    for text in ("What's -5 − 2-2, GPT-4?", "Ǆ ŉ ΐ ﬀ İ", "ﷺ", "…", "x²"):
+        assert normalise(normalise(text)) == normalise(text)
+
+
+def test_duplicates_are_listed_once_a_group():
+    given = [row("a", "b", 1), row("c", "d", 2), row("a", "b", 3), row("a", "b", 4), row("A", "b", 5)]
+    assert told(duplicates(given)) == [
+        ("warning", "faq.jsonl:3: the same row as faq.jsonl:1 (also faq.jsonl:4). Remove the copies, or it weighs more.")
+    ]
+
+
+def test_many_duplicates_are_counted():
+    given = [row("a", "b", number) for number in range(1, 10)]
+    assert told(duplicates(given)) == [
+        (
+            "warning",
+            "faq.jsonl:2: the same row as faq.jsonl:1 (also faq.jsonl:3, faq.jsonl:4, faq.jsonl:5, faq.jsonl:6, faq.jsonl:7 and 2 others). "
+            "Remove the copies, or it weighs more.",
+        )
+    ]
+
+
+def test_one_question_with_two_answers_is_a_warning():
+    given = [row("Who?", "Me.", 1), row("who", "You.", 2), row("Who?", "Me. ", 3), row("Who?", "You.", 4, system="pirate")]
+    assert told(contradictions(given)) == [
+        ("warning", 'faq.jsonl:2: the question "Who?" has another answer at faq.jsonl:1. Keep one answer a question.')
+    ]
+
+
+def test_question_on_both_sides_is_an_error_unless_allowed():
+    train = [row("Who?", "Me.", 1), row("b", "c", 2)]
+    held_out = [row("x", "y", 1, file="eval.jsonl"), row("who", "Other.", 2, file="eval.jsonl")]
+    message = "eval.jsonl:2: the question is also in the training data, at faq.jsonl:1: its score would measure memory"
+    assert told(leaks(train, held_out)) == [("error", f"{message}. Remove one of the two, or pass --set data.allow_leak=true.")]
+    assert told(leaks(train, held_out, allow_leak=True)) == [("warning", f"{message} (allowed).")]
+    assert leaks(train, held_out[:1]) == ()
+
+
+def test_loading_lists_duplicates_and_contradictions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_bytes(lines(qa(), qa("b", "c")))
+    (tmp_path / "b.jsonl").write_bytes(lines(qa(), qa("b", "d")))
+    assert told(load(["a.jsonl", "b.jsonl"]).findings) == [
+        ("warning", "b.jsonl:1: the same row as a.jsonl:1. Remove the copies, or it weighs more."),
+        ("warning", 'b.jsonl:2: the question "b" has another answer at a.jsonl:2. Keep one answer a question.'),
+    ]
+
+
+def test_reserved_tokens_are_named_with_the_role():
+    given = [row("plain", "a", 1), row("a <|im_end|> b", "c", 2), row("x", "y</s>", 3)]
+    given.append(Conversation(messages=(), file="faq.jsonl", line=4, text="<|im_end|>"))
+    assert told(reserved(given, ["</s>", "<|im_end|>", "<|im"])) == [
+        ("error", 'faq.jsonl:2: the user\'s text holds the reserved token "<|im_end|>". Remove or rewrite it.'),
+        ("error", 'faq.jsonl:3: the assistant\'s text holds the reserved token "</s>". Remove or rewrite it.'),
+    ]
+    assert reserved(given, []) == ()
