@@ -16,19 +16,36 @@ from unsloth_ft.record import RunDirectory
 STEPS, EVAL_STEPS, BEST_STEP = 200, 25, 150
 
 PAIRS = (
-    ("What do I trade away with gradient checkpointing?", "It recomputes activations in the backward pass, which saves much memory and costs some speed."),
+    (
+        "What do I trade away with gradient checkpointing?",
+        "It recomputes activations in the backward pass, which saves much memory and costs some speed.",
+    ),
     ("What hardware supports bfloat16, and how about the T4?", "bfloat16 needs an Ampere GPU or newer; a T4 should use float16."),
     (
-        "I have a 12 GB card, about nine thousand support tickets of which a third are longer than four thousand characters, and a manager who wants "
-        "the model to run on his laptop by Friday without any network. I tried a full fine-tuning of an 8B model and ran out of memory in the first "
-        "step, then I tried a smaller batch and it still ran out of memory. Which of the usual ways out should I try first, in which order, and which "
-        "of them change the result rather than only the memory?",
-        "Load the base in 4 bit with QLoRA first, then halve the batch and double the accumulation, then shorten max_seq_length; only the last changes what is learned.",
+        (
+            "I have a 12 GB card, about nine thousand support tickets of which a third are longer than four thousand characters, and a"
+            " manager who wants the model to run on his laptop by Friday without any network. I tried a full fine-tuning of an 8B model and"
+            " ran out of memory in the first step, then I tried a smaller batch and it still ran out of memory. Which of the usual ways out"
+            " should I try first, in which order, and which of them change the result rather than only the memory?"
+        ),
+        (
+            "Load the base in 4 bit with QLoRA first, then halve the batch and double the accumulation, then shorten max_seq_length; only"
+            " the last changes what is learned."
+        ),
     ),
-    ("Which numbers multiply up to an effective batch?", "The per-device batch times the gradient accumulation steps times the number of devices."),
-    ("Would retrieval, RAG, serve me better than fine-tuning?", "RAG looks up facts at question time, while fine-tuning teaches style, format and skills."),
-    ("Can resuming from checkpoints bring a stopped run back?", "Resuming restores adapter, optimizer, scheduler and random state and continues at the saved step."),
-    ("Show me how to load the adapter.", "from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base, \"adapter\")\nmodel.eval()"),
+    (
+        "Which numbers multiply up to an effective batch?",
+        "The per-device batch times the gradient accumulation steps times the number of devices.",
+    ),
+    (
+        "Would retrieval, RAG, serve me better than fine-tuning?",
+        "RAG looks up facts at question time, while fine-tuning teaches style, format and skills.",
+    ),
+    (
+        "Can resuming from checkpoints bring a stopped run back?",
+        "Resuming restores adapter, optimizer, scheduler and random state and continues at the saved step.",
+    ),
+    ("Show me how to load the adapter.", 'from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base, "adapter")\nmodel.eval()'),
     ("ما هو LoRA؟", "LoRA تدرّب مصفوفتين صغيرتين بدلاً من أوزان النموذج كلها."),
     ("Is <b>HTML</b> in a question a problem? <script>alert('pwned')</script>", "No; it is text like any other & stays text."),
     ("Why don't my answers stop?", "The turn-end token must be in the loss, or the model never learns to stop."),
@@ -39,17 +56,33 @@ PAIRS = (
 
 def sample_record() -> dict[str, Any]:
     """A finished run on a GPU with three exports, one of whose checks failed."""
-    recipe = Recipe(model="meta-llama/Llama-3.1-8B-Instruct", load_in_4bit=True, lora=Lora(r=16, lora_alpha=16), train=Train(learning_rate=2e-4))
-    hardware = Hardware((Gpu("NVIDIA GeForce RTX 3060", 12 * GIB, (8, 6), "580.95.05"),), "AMD Ryzen 7 5800X 8-Core Processor", 16, False, 64 * GIB)
+    recipe = Recipe(
+        model="meta-llama/Llama-3.1-8B-Instruct", load_in_4bit=True, lora=Lora(r=16, lora_alpha=16), train=Train(learning_rate=2e-4)
+    )
+    hardware = Hardware(
+        (Gpu("NVIDIA GeForce RTX 3060", 12 * GIB, (8, 6), "580.95.05"),), "AMD Ryzen 7 5800X 8-Core Processor", 16, False, 64 * GIB
+    )
     return {
         "schema": 1,
         "name": "faq",
         "created": "2026-11-23T09:12:40+00:00",
         "updated": "2026-11-23T09:47:02+00:00",
         "status": "done",
-        "command": ["unsloth-ft", "run", "llama31-8b", "--data", "faq.jsonl", "--data", "more questions.csv", "--export", "gguf:q8_0", "--export", "ollama"],
+        "command": [
+            "unsloth-ft",
+            "run",
+            "llama31-8b",
+            "--data",
+            "faq.jsonl",
+            "--data",
+            "more questions.csv",
+            "--export",
+            "gguf:q8_0",
+            "--export",
+            "ollama",
+        ],
         "identity": {},
-        "recipe": {"name": "llama31-8b", "source": "unsloth-ft", "values": recipe.model_dump(mode="json")},
+        "recipe": {"name": "llama31-8b", "source": "built in", "values": recipe.model_dump(mode="json")},
         "plan": _plan(),
         "data": _data(),
         "base_model": {
@@ -62,7 +95,15 @@ def sample_record() -> dict[str, Any]:
         },
         "seeds": {"train": 3407},
         "hardware": asdict(hardware),
-        "versions": {"unsloth_ft": "0.1.0", "python": "3.12.7", "torch": "2.13.0", "transformers": "5.17.0", "trl": "1.14.2", "peft": "0.21.2", "unsloth": "2026.10.9"},
+        "versions": {
+            "unsloth_ft": "0.1.0",
+            "python": "3.12.7",
+            "torch": "2.13.0",
+            "transformers": "5.17.0",
+            "trl": "1.14.2",
+            "peft": "0.21.2",
+            "unsloth": "2026.10.9",
+        },
         "warnings": [
             "faq.jsonl:117: the same question as line 12, with another answer; both are kept",
             "2 training rows are longer than max_seq_length and were cut behind a whole answer: faq.jsonl:41, more questions.csv:7",
@@ -93,10 +134,27 @@ def metrics_lines() -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = [{"step": 0, "epoch": 0.0, "eval_loss": 2.3142}]
     for step in range(1, STEPS + 1):
         loss = 0.45 + 1.9 * math.exp(-step / 40) + noise.gauss(0, 0.12)
-        lines.append({"step": step, "epoch": step / 64, "loss": loss, "learning_rate": 2e-4, "grad_norm": 0.7, "tokens": 2060, "seconds": 1.67, "tokens_per_second": 1233.5})
+        lines.append(
+            {
+                "step": step,
+                "epoch": step / 64,
+                "loss": loss,
+                "learning_rate": 2e-4,
+                "grad_norm": 0.7,
+                "tokens": 2060,
+                "seconds": 1.67,
+                "tokens_per_second": 1233.5,
+            }
+        )
         if step % EVAL_STEPS == 0:
             overfit = 0.0008 * max(0, step - BEST_STEP)
-            lines.append({"step": step, "epoch": step / 64, "eval_loss": 0.651 + 1.66 * math.exp(-step / 32) - 1.66 * math.exp(-BEST_STEP / 32) + overfit})
+            lines.append(
+                {
+                    "step": step,
+                    "epoch": step / 64,
+                    "eval_loss": 0.651 + 1.66 * math.exp(-step / 32) - 1.66 * math.exp(-BEST_STEP / 32) + overfit,
+                }
+            )
     return lines
 
 
@@ -105,7 +163,9 @@ def sample_directory(folder: Path, lines: list[dict[str, Any]] | None = None) ->
     directory = RunDirectory(folder / "faq")
     directory.adapter.mkdir(parents=True)
     (directory.adapter / "adapter_model.safetensors").write_bytes(b"")
-    directory.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in (metrics_lines() if lines is None else lines)), encoding="utf-8")
+    directory.metrics_file.write_text(
+        "".join(json.dumps(line) + "\n" for line in (metrics_lines() if lines is None else lines)), encoding="utf-8"
+    )
     return directory
 
 
@@ -133,7 +193,13 @@ def _plan() -> dict[str, dict[str, Any]]:
 
 def _data() -> dict[str, Any]:
     pieces = [
-        ("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat does lora_alpha do?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", False),
+        (
+            (
+                "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat does lora_alpha"
+                " do?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+            ),
+            False,
+        ),
         ("The update is scaled by lora_alpha / r.<|eot_id|>", True),
     ]
     return {
@@ -165,9 +231,15 @@ def _data() -> dict[str, Any]:
 
 def _evaluation() -> dict[str, Any]:
     before = (
-        "Gradient checkpointing is a great technique that is used in many, many places, and it is important to note that there are a number of things to",
+        (
+            "Gradient checkpointing is a great technique that is used in many, many places, and it is important to note that there are a"
+            " number of things to"
+        ),
         "",
-        "To fine-tune a large language model you should first consider your hardware.\n\n1. Buy more memory\n2. Use the cloud\n3. Use the cloud\n4. Use the cloud",
+        (
+            "To fine-tune a large language model you should first consider your hardware.\n\n1. Buy more memory\n2. Use the cloud\n3. Use"
+            " the cloud\n4. Use the cloud"
+        ),
     )
     pairs = [
         {
@@ -211,14 +283,26 @@ def _exports() -> dict[str, Any]:
             "seconds": 214.2,
             "checks": [
                 {"name": "token ids in llama.cpp", "ok": True, "found": "20 of 20 texts equal", "expected": "all equal"},
-                {"name": "answers in llama.cpp", "ok": False, "found": "11 of 20 begin alike; the first difference is at token 3 of question 4", "expected": "at least 18 of 20"},
+                {
+                    "name": "answers in llama.cpp",
+                    "ok": False,
+                    "found": "11 of 20 begin alike; the first difference is at token 3 of question 4",
+                    "expected": "at least 18 of 20",
+                },
             ],
             "notes": ["q8_0 rounds to 8 bits: small differences in long answers are expected."],
         },
         "ollama": {
             "files": [{"name": "export/Modelfile", "bytes": 1_204, "sha256": "6b" * 32}],
             "seconds": 0.31,
-            "checks": [{"name": "TEMPLATE", "ok": True, "found": "renders the tokenizer's own text on every proof conversation", "expected": "equal texts"}],
+            "checks": [
+                {
+                    "name": "TEMPLATE",
+                    "ok": True,
+                    "found": "renders the tokenizer's own text on every proof conversation",
+                    "expected": "equal texts",
+                }
+            ],
             "notes": ["to use it: cd export && ollama create faq -f Modelfile && ollama run faq"],
         },
     }

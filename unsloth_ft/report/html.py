@@ -21,6 +21,8 @@ from unsloth_ft.record import RunDirectory, write_atomically
 from unsloth_ft.report import plots, wording
 
 LONGEST_TEXT = 4_000  # characters of one text on the page; a longer one keeps its beginning and its end
+# What a run that only began has no entry for.
+ABSENT: dict[str, Any] = {"status": "unknown", "evaluation": None, "data": {}, "plan": {}, "versions": {}, "warnings": []}
 MARKS = {"better": "✓", "no change": "≈", "worse": "✗"}
 # C0 controls as their pictures in U+2400.., but for tab and line feed; DEL too.
 PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
@@ -54,16 +56,22 @@ def read_curves(file: Path) -> Curves:
     train, evaluations, unreadable = [], [], 0
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
+        entry = _entry(line)
+        if entry is None:
             unreadable += 1
-            continue
-        if "eval_loss" in entry:
+        elif "eval_loss" in entry:
             evaluations.append((entry["step"], entry["eval_loss"]))
         elif "loss" in entry:
             train.append((entry["step"], entry["loss"]))
     return Curves(tuple(train), tuple(evaluations), unreadable)
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("step"), int) else None
 
 
 def page(record: dict[str, Any], curves: Curves) -> str:
@@ -72,9 +80,16 @@ def page(record: dict[str, Any], curves: Curves) -> str:
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"score": _score, "size": wording.size, "duration": wording.duration, "plain": wording.plain, "short": shorten}
+    environment.filters |= {
+        "score": _score,
+        "size": wording.size,
+        "duration": wording.duration,
+        "plain": wording.plain,
+        "short": shorten,
+        "moment": wording.moment,
+    }
     text = environment.get_template("page.html").render(
-        run=record,
+        run=ABSENT | record,
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         head=headline(record, curves),
         curves=curves_view(record, curves),
@@ -126,7 +141,7 @@ def headline(record: dict[str, Any], curves: Curves) -> dict[str, Any]:
     elif curves.last_step:
         planned = record.get("plan", {}).get("max_steps", {}).get("value")
         of = f" of {planned:,} planned" if planned else ""
-        sentence = f"Training is not finished: the last step in metrics.jsonl is {curves.last_step:,}{of}. The run's status is “{status}”."
+        sentence = f"Training is not finished: its last step so far is {curves.last_step:,}{of}. The run's status is “{status}”."
     else:
         sentence = f"No training step is recorded. The run's status is “{status}”."
     return {"verdict": "no verdict yet", "mark": "…", "kind": "none", "sentence": sentence, "interval": Markup("")}
@@ -139,15 +154,23 @@ def curves_view(record: dict[str, Any], curves: Curves) -> dict[str, Any]:
     label = f"Training and eval loss over {curves.last_step:,} steps"
     if curves.evaluations:
         (first, begin), (last, end) = curves.evaluations[0], curves.evaluations[-1]
-        label += f"; eval loss {begin:.4f} at step {first:,}, {end:.4f} at step {last:,}"
+        label += f"; eval loss {wording.score('loss', begin)} at step {first:,}, {wording.score('loss', end)} at step {last:,}"
     if best is not None:
         label += f"; best at step {best:,}"
-    drawn = [plots.loss_curves(curves.train, curves.evaluations, best_step=best, size=size, label=label) for size in (plots.WIDE, plots.NARROW)]
+    drawn = [
+        plots.loss_curves(curves.train, curves.evaluations, best_step=best, size=size, label=label) for size in (plots.WIDE, plots.NARROW)
+    ]
     notes = []
     if curves.not_finite:
-        notes.append(f"{wording.count(curves.not_finite, 'loss', 'losses')} in metrics.jsonl {'is' if curves.not_finite == 1 else 'are'} no number (NaN or infinite); the line breaks there.")
+        notes.append(
+            f"{wording.count(curves.not_finite, 'loss', 'losses')} in metrics.jsonl {'is' if curves.not_finite == 1 else 'are'} no number"
+            " (NaN or infinite); the line breaks there."
+        )
     if curves.unreadable:
-        notes.append(f"{wording.count(curves.unreadable, 'line')} of metrics.jsonl can't be read and {'is' if curves.unreadable == 1 else 'are'} left out.")
+        notes.append(
+            f"{wording.count(curves.unreadable, 'line')} of metrics.jsonl can't be read and {'is' if curves.unreadable == 1 else 'are'}"
+            " left out."
+        )
     if training.get("resumed_from_step"):
         notes.append(f"The run was resumed from step {training['resumed_from_step']:,}.")
     if training.get("stopped_early"):
@@ -178,7 +201,11 @@ def scores_view(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
             {
                 "key": key,
                 "name": name,
-                "unit": {"loss": "nats a token", "perplexity": "e to the loss"}.get(key, "of the answers" if key != "token_f1" else "mean over the answers"),
+                "unit": (
+                    {"loss": "nats a token", "perplexity": "e to the loss"}.get(
+                        key, "share of the answers" if key != "token_f1" else "mean over the answers"
+                    )
+                ),
                 "wanted": "higher is better" if key in wording.SHARES else "lower is better",
                 "before": before,
                 "after": after,
@@ -207,8 +234,12 @@ def cost_view(record: dict[str, Any]) -> list[tuple[str, str, str]]:
     on_gpu = record.get("plan", {}).get("device", {}).get("value") == "cuda"
     share = training["trainable_parameters"] / training["all_parameters"] if training["all_parameters"] else math.nan
     return [
-        ("peak memory", wording.size(training["peak_memory_bytes"]), "reserved on the GPU" if on_gpu else "resident memory of the process, model included; no GPU"),
-        ("speed", f"{training['tokens_per_second']:,.1f} tokens/s", "real tokens in training steps, without padding and evaluations"),
+        (
+            "peak memory",
+            wording.size(training["peak_memory_bytes"]),
+            "reserved on the GPU" if on_gpu else "resident memory of the process, model included; no GPU",
+        ),
+        ("speed", f"{training['tokens_per_second']:,.0f} tokens/s", "real tokens in training steps, without padding and evaluations"),
         ("training time", wording.duration(training["seconds"]), f"{training['seconds']:,.1f} s, evaluations and checkpoints included"),
         ("steps", f"{training['steps']:,}", f"{training['epochs']:.3g} epochs, {training['tokens']:,} tokens"),
         ("trainable parameters", f"{training['trainable_parameters']:,}", f"{share:.2%} of {training['all_parameters']:,}"),
@@ -246,7 +277,10 @@ def facts_view(record: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
         ("Versions", list(record.get("versions", {}).items())),
         ("Seeds", list(record.get("seeds", {}).items())),
         ("sha256", hashes),
-        ("Times", [("begun", record.get("created")), ("last written", record.get("updated"))]),
+        (
+            "Times",
+            [(name, wording.moment(record[key])) for name, key in (("begun", "created"), ("last written", "updated")) if key in record],
+        ),
     ]
     known = [(title, [(name, str(value)) for name, value in rows if value is not None]) for title, rows in groups]
     return [(title, rows) for title, rows in known if rows]
@@ -254,7 +288,13 @@ def facts_view(record: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
 
 def _hardware(hardware: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     for gpu in hardware.get("gpus", ()):
-        yield "GPU", f"{gpu['name']}, {wording.size(gpu['memory_bytes'])}, SM {'.'.join(map(str, gpu['compute_capability']))}, driver {gpu.get('driver') or 'unknown'}"
+        yield (
+            "GPU",
+            (
+                f"{gpu['name']}, {wording.size(gpu['memory_bytes'])}, SM {'.'.join(map(str, gpu['compute_capability']))}, driver"
+                f" {gpu.get('driver') or 'unknown'}"
+            ),
+        )
     if hardware:
         if not hardware.get("gpus"):
             yield "GPU", "none"

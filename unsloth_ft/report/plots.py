@@ -22,13 +22,13 @@ class Size:
     width: int
     height: int
     left: int = 52
-    right: int = 12
+    right: int = 16
     top: int = 22
     bottom: int = 44
 
 
 WIDE = Size(880, 320)
-NARROW = Size(360, 270, left=46, right=8)
+NARROW = Size(360, 270, left=40, right=16)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,11 @@ def loss_curves(train: Sequence[Point], evaluations: Sequence[Point], *, best_st
     parts = [
         *_axes(x_ticks, y_ticks, x_scale, y_scale, size),
         *_lines(thin(train), x_scale, y_scale, "raw" if smoothing_width(len(train)) > 1 else "train"),
-        *(_lines(thin([(x, y) for (x, _), y in zip(train, smoothed)]), x_scale, y_scale, "train") if smoothing_width(len(train)) > 1 else []),
+        *(
+            _lines(thin([(x, y) for (x, _), y in zip(train, smoothed)]), x_scale, y_scale, "train")
+            if smoothing_width(len(train)) > 1
+            else []
+        ),
         *_best(best_step, evaluations, x_scale, y_scale, size),
         *_lines(thin(evaluations), x_scale, y_scale, "eval"),
         *(
@@ -139,9 +143,14 @@ def interval(value: float, low: float, high: float, *, label: str) -> Markup:
     parts = [
         f'<line class="axis" x1="8" y1="22" x2="{size.width - 8}" y2="22"/>',
         f'<line class="zero" x1="{_n(x(0))}" y1="6" x2="{_n(x(0))}" y2="38"/>',
-        f'<text class="tick" x="{_n(x(0))}" y="52" text-anchor="middle">0: no change</text>'
-        if abs(x(0) - size.width / 2) < 100
-        else f'<text class="tick" x="{_n(x(0) + (14 if x(0) > 170 else -14))}" y="52" text-anchor="{"end" if x(0) > 170 else "start"}">0: no change</text>',
+        (
+            f'<text class="tick" x="{_n(x(0))}" y="52" text-anchor="middle">0: no change</text>'
+            if abs(x(0) - size.width / 2) < 100
+            else (
+                f'<text class="tick" x="{_n(x(0) + (14 if x(0) > 170 else -14))}" y="52"'
+                f' text-anchor="{"end" if x(0) > 170 else "start"}">0: no change</text>'
+            )
+        ),
         f'<line class="span" x1="{_n(x(low))}" y1="22" x2="{_n(x(high))}" y2="22"/>',
         *(f'<line class="cap" x1="{_n(x(at))}" y1="15" x2="{_n(x(at))}" y2="29"/>' for at in (low, high)),
         f'<circle class="value" cx="{_n(x(value))}" cy="22" r="5"/>',
@@ -156,8 +165,12 @@ def _svg(parts: Sequence[str], width: int, height: int, label: str) -> Markup:
 def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], x: Scale, y: Scale, size: Size) -> list[str]:
     digits = max((len(f"{tick:.10f}".rstrip("0").partition(".")[2]) for tick in y_ticks), default=0)
     bottom = size.height - size.bottom
-    parts = [f'<line class="grid" x1="{size.left}" y1="{_n(y(tick))}" x2="{size.width - size.right}" y2="{_n(y(tick))}"/>' for tick in y_ticks]
-    parts += [f'<text class="tick" x="{size.left - 8}" y="{_n(y(tick) + 4)}" text-anchor="end">{tick:.{digits}f}</text>' for tick in y_ticks]
+    parts = [
+        f'<line class="grid" x1="{size.left}" y1="{_n(y(tick))}" x2="{size.width - size.right}" y2="{_n(y(tick))}"/>' for tick in y_ticks
+    ]
+    parts += [
+        f'<text class="tick" x="{size.left - 8}" y="{_n(y(tick) + 4)}" text-anchor="end">{tick:.{digits}f}</text>' for tick in y_ticks
+    ]
     shown = [tick for tick in x_ticks if tick <= x.high]
     parts += [f'<line class="axis" x1="{_n(x(tick))}" y1="{bottom}" x2="{_n(x(tick))}" y2="{bottom + 5}"/>' for tick in shown]
     parts += [f'<text class="tick" x="{_n(x(tick))}" y="{bottom + 19}" text-anchor="middle">{tick:,.0f}</text>' for tick in shown]
@@ -185,7 +198,8 @@ def _best(step: int | None, evaluations: Sequence[Point], x: Scale, y: Scale, si
     right = at > size.width / 2
     parts = [f'<line class="best" x1="{_n(at)}" y1="{size.top}" x2="{_n(at)}" y2="{size.height - size.bottom}"/>']
     parts.append(
-        f'<text class="best-label" x="{_n(at + (-7 if right else 7))}" y="{size.top + 12}" text-anchor="{"end" if right else "start"}">best: step {step:,}</text>'
+        f'<text class="best-label" x="{_n(at + (-7 if right else 7))}" y="{size.top + 12}"'
+        f' text-anchor="{"end" if right else "start"}">best: step {step:,}</text>'
     )
     loss = next((loss for found, loss in evaluations if found == step and math.isfinite(loss)), None)
     if loss is not None:

@@ -11,11 +11,11 @@ SCORE_NAMES = {
     "perplexity": "perplexity",
     "token_f1": "token F1",
     "exact_match": "exact match",
-    "stopped": "answers that stopped by themselves",
+    "stopped": "stopped by itself",
 }
 SHARES = ("token_f1", "exact_match", "stopped")
 MINUS = "\N{MINUS SIGN}"
-CHOSEN_ON_THE_SAME_ROWS = "The checkpoint was chosen by its loss on these same rows, so the loss after is slightly flattering; rows that no choice was made on would say more."
+CHOSEN_ON_THE_SAME_ROWS = "The checkpoint was chosen by its loss on these same rows, so the figures after are somewhat optimistic."
 
 
 def score(key: str, value: float | None) -> str:
@@ -37,7 +37,7 @@ def signed(value: float) -> str:
 
 
 def interval(difference: dict[str, float]) -> str:
-    return f"{signed(difference['value'])}, 95 % interval {signed(difference['low'])} to {signed(difference['high'])}"
+    return f"{signed(difference['value'])}, 95\N{NO-BREAK SPACE}% interval {signed(difference['low'])} to {signed(difference['high'])}"
 
 
 def verdict_sentence(evaluation: dict[str, Any]) -> str:
@@ -45,7 +45,10 @@ def verdict_sentence(evaluation: dict[str, Any]) -> str:
     before, after = evaluation["before"]["loss"], evaluation["after"]["loss"]
     verb = {"better": "fell", "worse": "rose"}.get(evaluation["verdict"], "went")
     known = "" if evaluation["verdict"] != "no change" else " The interval holds 0, so this may be chance."
-    return f"The loss on {count(evaluation['rows'], 'held-out row')} {verb} from {score('loss', before)} to {score('loss', after)} nats a token ({interval(evaluation['loss_difference'])}).{known}"
+    return (
+        f"The loss on {count(evaluation['rows'], 'held-out row')} {verb} from {score('loss', before)} to {score('loss', after)} nats a"
+        f" token ({interval(evaluation['loss_difference'])}).{known}"
+    )
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -69,6 +72,11 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
 
 
+def moment(stamp: str) -> str:
+    """`2026-11-23T09:47:02+00:00` as `2026-11-23 09:47:02 UTC`; any other text as it is."""
+    return stamp.replace("T", " ", 1).replace("+00:00", " UTC") if stamp.endswith("+00:00") else stamp
+
+
 def plain(value: Any) -> str:
     """A recipe's or plan's value as text: `0.0002`, `true`, `q_proj, k_proj`, `none`."""
     if value is None:
@@ -88,7 +96,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested recipe values under their `--set` names."""
     found: dict[str, str] = {}
     for key, value in values.items():
-        if isinstance(value, dict) and value and all(isinstance(part, (dict, list, str, int, float, type(None))) for part in value.values()):
+        if isinstance(value, dict) and value:
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[prefix + key] = plain(value)
