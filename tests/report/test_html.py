@@ -174,7 +174,7 @@ def test_a_long_run_with_long_texts_fits_too(tmp_path):
     ]
     text = written(tmp_path, record, lines)
     assert len(text.encode()) < 400_000
-    assert "[… 96,000 characters left out …]" in text
+    assert "[… 99,000 characters left out …]" in text
 
 
 def test_a_record_without_absolute_paths_gives_a_page_without_any(tmp_path):
@@ -207,7 +207,11 @@ def test_ten_of_the_answers_stand_side_by_side_in_order(tmp_path):
     places = [page.text.index(" ".join(pair["question"].split())) for pair in record["evaluation"]["pairs"][:10]]
     assert places == sorted(places)
     assert "How long may a row be?" not in page.text
-    assert "The first 10 of 12 greedy answers, in the order of the held-out rows; none was picked." in page.text
+    assert (
+        "The first 10 of 12 greedy answers, in the order of the held-out rows; none was picked. All of them, in full, are in"
+        " eval/answers.jsonl ."
+        in page.text
+    )
     assert "before token F1 21.2% Gradient checkpointing is a great technique" in page.text
     assert "after token F1 73.9% It recomputes activations in the backward pass" in page.text
 

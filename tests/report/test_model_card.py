@@ -53,10 +53,8 @@ def test_without_an_adapter_there_is_no_card(tmp_path):
 
 def test_results_stand_before_and_after_with_their_interval():
     card = model_card.card(sample_record()).replace("\N{NO-BREAK SPACE}", " ")
-    assert (
-        "**better**: The loss on 57 held-out rows fell from 2.3142 to 0.6510 nats a token (−1.6632, 95 % interval −1.8010 to −1.5214)."
-        in card
-    )
+    assert "**better**: The loss on 57 held-out rows fell from 2.3142 to 0.6510 nats a token" in card
+    assert "nats a token (−1.6632, 95 % interval −1.8010 to −1.5214)." in card
     for row in (
         "| loss | 2.3142 | 0.6510 |",
         "| token F1 | 23.4% | 87.0% |",
@@ -95,7 +93,7 @@ def test_the_snippet_answers_with_a_real_adapter(tmp_path, family_dir, monkeypat
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = family_dir("qwen3")
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), LoraConfig(r=4, target_modules=["q_proj"]))
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     model.save_pretrained(tmp_path, save_embedding_layers=False)
     AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
     record = sample_record()

@@ -20,7 +20,8 @@ from markupsafe import Markup
 from unsloth_ft.record import RunDirectory, write_atomically
 from unsloth_ft.report import plots, wording
 
-LONGEST_TEXT = 4_000  # characters of one text on the page; a longer one keeps its beginning and its end
+# Characters of a text on the page; a longer one keeps its beginning and its end.
+LONGEST_ANSWER, LONGEST_PIECE = 1_000, 6_000
 # What a run that only began has no entry for.
 ABSENT: dict[str, Any] = {"status": "unknown", "evaluation": None, "data": {}, "plan": {}, "versions": {}, "warnings": []}
 MARKS = {"better": "✓", "no change": "≈", "worse": "✗"}
@@ -115,7 +116,7 @@ def visible(value: Any) -> Any:
     return value
 
 
-def shorten(text: str, most: int = LONGEST_TEXT) -> str:
+def shorten(text: str, most: int = LONGEST_ANSWER) -> str:
     """The text, or its beginning and end with the number of characters between them that are left out."""
     if len(text) <= most:
         return text
@@ -223,7 +224,7 @@ def pairs_view(record: dict[str, Any]) -> list[dict[str, Any]]:
 def example_view(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The example row's pieces; what would make the page long is left out of the middle of a piece."""
     pieces = record.get("data", {}).get("xray", {}).get("example", {}).get("pieces", [])
-    return [{"text": shorten(piece["text"]), "learned": piece["learned"]} for piece in pieces]
+    return [{"text": shorten(piece["text"], LONGEST_PIECE), "learned": piece["learned"]} for piece in pieces]
 
 
 def cost_view(record: dict[str, Any]) -> list[tuple[str, str, str]]:
