@@ -29,3 +29,19 @@ def smollm2_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from unsloth_ft import smollm2
 
     return smollm2.convert_wheel(tmp_path_factory.mktemp("smollm2") / "SmolLM2-135M-Instruct")
+
+
+@pytest.fixture(scope="session")
+def family_gguf(family_dir: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """`family_gguf("qwen3", "f16")` → the family's tiny model as a GGUF file, written on first use."""
+    from unsloth_ft.export.gguf import write_gguf
+
+    written: dict[tuple[str, str], Path] = {}
+
+    def get(family: str, quantization: str) -> Path:
+        if (family, quantization) not in written:
+            path = tmp_path_factory.mktemp("gguf") / f"{family}-{quantization}.gguf"
+            written[family, quantization] = write_gguf(family_dir(family), path, quantization=quantization).path
+        return written[family, quantization]
+
+    return get

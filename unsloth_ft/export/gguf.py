@@ -228,7 +228,7 @@ def verify_file(path: Path, targets: list[Target], *, extra_tensors: int) -> Non
             raise GateError(f"{path}: the tensor {target.name!r} is missing or has another shape or type than was written. Export again.")
         sampled = SAMPLED_ROWS if len(target.shape) > 1 else None
         wanted = next(chunks(target))[:sampled]
-        found = read_rows(path, tensor, rows=sampled)
+        found = read_rows(path, tensor, rows=len(wanted))
         if not numpy.isfinite(found).all() or largest_excess(wanted, found, target.type_name) > 0.0:
             raise GateError(f"{path}: the tensor {target.name!r} does not read back as its source. The disk may be failing; export again.")
 

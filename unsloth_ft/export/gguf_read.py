@@ -133,7 +133,7 @@ class Parser:
 
 
 def read_rows(path: Path, tensor: TensorInfo, *, rows: int | None = None) -> Any:
-    """The first `rows` rows of a tensor (or all of a one-dimensional one), decoded to float32."""
+    """The first `rows` rows of a tensor (the values of a one-dimensional one), or all, decoded to float32."""
     import gguf
     import numpy
 

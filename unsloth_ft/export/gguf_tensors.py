@@ -14,6 +14,7 @@ CHUNK_BYTES = 64 * 2**20  # of float32; quantizing in numpy takes a few times as
 # Largest difference that rounding can make, relative to the largest value of a block (q8_0: 127 steps of a float16 scale) or to the
 # value itself (f16: 11 significant bits, bf16: 8); a little is added for the scale's own rounding.
 ROUNDING = {"f32": 0.0, "f16": 2.0**-11, "bf16": 2.0**-8, "q8_0": 0.5 / 127 + 2.0**-11}
+F16_OVERFLOW = 65520.0  # from here on a value rounds to infinity
 SMALLEST_F16 = 2.0**-24  # half floats near zero are this far apart
 BLOCK = 32  # values that share a scale in q8_0
 
@@ -54,13 +55,92 @@ class Rows:
 
     def tofile(self, file: BinaryIO) -> None:
         import gguf
-        import numpy
 
         for values in chunks(self.target):
-            with numpy.errstate(over="ignore"):  # float16 overflow is found below, with the tensor's name
-                encoded = gguf.quantize(values, ggml_type(self.target.type_name))
-            check_finite(values, encoded, self.target)
-            encoded.tofile(file)
+            check_finite(values, self.target)
+            gguf.quantize(values, ggml_type(self.target.type_name)).tofile(file)
+
+
+def sources(model_dir: Path) -> dict[str, Source]:
+    """Every tensor of model.safetensors, or of the shards that model.safetensors.index.json names.
+
+    Raises: UserError when a shard is missing or holds other tensors than the index says.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    index = model_dir / "model.safetensors.index.json"
+    single = model_dir / "model.safetensors"
+    weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else None
+    files = sorted({model_dir / name for name in weight_map.values()}) if weight_map else [single]
+    found: dict[str, Source] = {}
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: not found. Export a folder with a complete merged model (safetensors).")
+        try:
+            with safe_open(file, "pt") as tensors:
+                found |= {name: Source(name, file, tuple(tensors.get_slice(name).get_shape())) for name in tensors.keys()}
+        except SafetensorError as error:
+            raise UserError(f"{file}: not a whole safetensors file ({error}). Write the merged model again.") from error
+    if weight_map and set(weight_map) != set(found):
+        other = min(set(weight_map) ^ set(found))
+        raise UserError(f"{index}: does not agree with its shards about the tensor {other!r}. Write the merged model again.")
+    return found
+
+
+def chunks(target: Target) -> Iterator[Any]:
+    """The tensor's values as float32 arrays of whole rows, in the order of the file."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(target.source.file, "pt") as tensors:
+        rows = tensors.get_slice(target.source.name)
+        if target.heads is not None or len(target.shape) == 1:  # reordering needs the whole; q and k are small
+            whole = tensors.get_tensor(target.source.name).to(torch.float32)
+            yield (whole if target.heads is None else permute(whole, target.heads)).numpy()
+            return
+        step = max(1, CHUNK_BYTES // (4 * target.shape[1]))
+        for start in range(0, target.shape[0], step):
+            yield rows[start : start + step].to(torch.float32).numpy()
+
+
+def permute(weight: Any, heads: int) -> Any:
+    """Rows of a q or k projection (or its bias), `(heads * head_dim, …)`, from HF's order to llama.cpp's.
+
+    HF rotates the two halves of a head against each other, llama.cpp neighbouring pairs: the halves are interleaved.
+    """
+    rows = weight.shape[0]
+    return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape).contiguous()
+
+
+def check_finite(values: Any, target: Target) -> None:
+    """Raises: GateError when the source holds NaN or infinity, or a value that float16 can't hold."""
+    import numpy
+
+    where = f"{target.source.file}: the tensor {target.source.name!r}"
+    largest = float(numpy.abs(values).max())
+    if not numpy.isfinite(largest):
+        raise GateError(f"{where} holds NaN or infinity. The model is broken; nothing was exported.")
+    if target.type_name == "f16" and largest >= F16_OVERFLOW:
+        raise GateError(f"{where} reaches {largest:.6g}, and f16 ends at 65504. Export as bf16 or q8_0.")
+
+
+def size_bytes(self) -> int:
+        return size_bytes(self.shape, self.type_name)
+
+
+class Rows:
+    """What `gguf.GGUFWriter.write_tensor_data` needs of an array, made chunk by chunk: its size, and a way into the file."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.nbytes = target.size_bytes
+
+    def tofile(self, file: BinaryIO) -> None:
+        import gguf
+
+        for values in chunks(self.target):
+            check_finite(values, self.target)
+            gguf.quantize(values, ggml_type(self.target.type_name)).tofile(file)
 
 
 def sources(model_dir: Path) -> dict[str, Source]:

@@ -234,9 +234,10 @@ def sentencepiece_scores(model_dir: Path, model: dict[str, Any], tokens: tuple[s
 def space_prefix(tokenizer: dict[str, Any], where: Path) -> bool:
     """`tokenizer.ggml.add_space_prefix`: whether llama.cpp puts a space before text, at the start and after each special token.
 
-    HF's "always" is the same. Its "first" puts one at the very start only: no setting of llama.cpp does that, and a chat prompt
-    starts with a special token and so has none. False is right for every chat, true would give `[INST]` a second space.
-    (mistral-common, the reference encoder of Mistral v0.3, agrees with HF.)
+    HF's Prepend is the same. Its "first" puts one at the very start only: no setting of llama.cpp does that, but a chat prompt
+    starts with a special token and so has none. False is right for every chat, true would give `[INST]` a second space
+    (mistral-common, the reference encoder of Mistral v0.3, agrees with HF). A text alone lacks the space then. HF's "always" is
+    left out: it puts no space where there is one already, so neither setting is right in a chat.
     """
     pre_tokenizer, normalizer = tokenizer.get("pre_tokenizer"), tokenizer.get("normalizer")
     parts = normalizer["normalizers"] if normalizer and normalizer["type"] == "Sequence" else [normalizer] if normalizer else []
@@ -246,12 +247,12 @@ def space_prefix(tokenizer: dict[str, Any], where: Path) -> bool:
     if pre_tokenizer is None and parts == [replaces]:
         return False
     scheme = pre_tokenizer.get("prepend_scheme") if pre_tokenizer and not parts else None
-    if scheme in ("always", "first", "never") and pre_tokenizer == metaspace(scheme):
-        return scheme == "always"
+    if scheme in ("first", "never") and pre_tokenizer == metaspace(scheme):
+        return False
     found = json.dumps({"pre_tokenizer": pre_tokenizer, "normalizer": normalizer}, ensure_ascii=False)
     raise UserError(
         f"{where}: llama.cpp would treat this tokenizer's spaces differently. Found: {found}. "
-        "Expected Metaspace without split, or Prepend and Replace, of '▁'."
+        "Expected Metaspace ('first' or 'never', without split), or Prepend and Replace, of '▁'."
     )
 
 

@@ -37,9 +37,9 @@ class LlamaCpp:
     llama.cpp's server runs inside this process and listens on a Unix socket in a private folder; no network is used.
     """
 
-    def __init__(self, path: Path, *, n_ctx: int = 2048, threads: int | None = None, verbose: bool = False) -> None:
+    def __init__(self, path: Path, *, context_length: int = 2048, threads: int | None = None, verbose: bool = False) -> None:
         self.path = path
-        self.n_ctx = n_ctx
+        self.context_length = context_length
         self.threads = threads
         self.verbose = verbose
 
@@ -68,10 +68,10 @@ class LlamaCpp:
     def parameters(self, xllamacpp: Any) -> Any:
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(self.path)
-        parameters.n_ctx = self.n_ctx
+        parameters.n_ctx = self.context_length
         parameters.n_parallel = 1
         parameters.n_gpu_layers = 0
-        parameters.fit_params = False  # it would change n_ctx to fit the memory
+        parameters.fit_params = False  # it would change the context length to fit the memory
         parameters.warmup = False
         parameters.verbosity = VERBOSE if self.verbose else QUIET
         parameters.hostnames = [str(self.socket_path)]
@@ -91,11 +91,12 @@ class LlamaCpp:
     def generate(self, prompt: str | list[int], max_new_tokens: int) -> Completion:
         """The greedy continuation of a rendered prompt, or of its ids. Nothing is put before the prompt.
 
-        Raises: UserError when the prompt does not fit into n_ctx.
+        Raises: UserError when the prompt does not fit into the context.
         """
         ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
         answer = self.complete(ids, max_new_tokens=max_new_tokens)
-        return Completion(tuple(answer["tokens"]), answer["content"], answer["stop_type"] == "eos")
+        stopped = answer["stop_type"] == "eos"
+        return Completion(tuple(answer["tokens"][:-1] if stopped else answer["tokens"]), answer["content"], stopped)
 
     def next_logprobs(self, ids: list[int], *, count: int) -> dict[int, float]:
         """The `count` likeliest tokens after `ids`, likeliest first, with their natural-log probabilities over the whole vocabulary."""
