@@ -170,12 +170,10 @@ def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:
         return Decision(recipe.train.num_train_epochs, "recipe")
     rows = data.train_rows
     # 3 to 5 below 1,000 rows, 1 to 3 up to 10,000, 1 above: the practice of Unsloth's and OpenAI's fine-tuning guides.
-    if rows < 250:
+    if rows < 150:
         epochs = 5
     elif rows < 500:
         epochs = 4
-    elif rows < 1_000:
-        epochs = 3
     elif rows <= 3_000:
         epochs = 3
     elif rows <= 10_000:

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,10 +87,19 @@ class RunDirectory:
 
     def update(self, **parts: Any) -> dict[str, Any]:
         """Puts the parts into run.json in one step; what was there under other names stays."""
-        record = (self.read() if self.record_file.is_file() else {"schema": SCHEMA, "name": self.name, "created": now(), "warnings": []}) | parts
+        known = self.read() if self.record_file.is_file() else {"schema": SCHEMA, "name": self.name, "created": now(), "warnings": []}
+        record = without_folders(known | parts, self.private_folders())
         record["updated"] = now()
         write_atomically(self.record_file, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         return record
+
+    def private_folders(self) -> list[str]:
+        """Absolute folders that a message or a command may name, the longest first; run.json keeps what comes after them."""
+        local = self.read_local()
+        inputs = local.get("inputs", {})
+        files = [*inputs.get("data_files", ()), *inputs.get("eval_data", ()), inputs.get("recipe"), inputs.get("model"), local.get("base_model"), os.path.abspath(self.path)]
+        folders = {os.path.dirname(file) for file in files if file and os.path.isabs(file)} | {os.getcwd(), os.path.expanduser("~")}
+        return sorted(folders - {"/"}, key=len, reverse=True)
 
     def update_local(self, **parts: Any) -> None:
         """Puts this machine's own paths into local.json."""
@@ -163,6 +172,19 @@ def write_atomically(path: Path, text: str) -> None:
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """Dataclass values as JSON, a line each; whole or not at all."""
     write_atomically(path, "".join(json.dumps(asdict(value), ensure_ascii=False) + "\n" for value in values))
+
+
+def without_folders(value: Any, folders: Sequence[str]) -> Any:
+    """The value with the folders taken out of every text in it: /home/me/data/faq.jsonl becomes faq.jsonl."""
+    if isinstance(value, str):
+        for folder in folders:
+            value = value.replace(folder + os.sep, "")
+        return value
+    if isinstance(value, dict):
+        return {key: without_folders(item, folders) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(item, folders) for item in value]
+    return value
 
 
 def sync_folder(folder: Path) -> None:

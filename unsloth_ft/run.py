@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from unsloth_ft import record
-from unsloth_ft.errors import GateError, UserError
+from unsloth_ft.errors import GateError, UnslothFtError, UserError
 from unsloth_ft.export.pipeline import export, preflight
 from unsloth_ft.export.targets import Target
 from unsloth_ft.prepare import Prepared, data_record, template_sha256
@@ -19,16 +19,28 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def run(prepared: Prepared, directory: RunDirectory, targets: tuple[Target, ...], *, command: list[str], local: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Trains, proves, exports and reports; goes on where the same command stopped before. Returns run.json."""
+def run(
+    prepared: Prepared, directory: RunDirectory, targets: tuple[Target, ...], *, command: list[str], local: dict[str, Any], console: Console
+) -> dict[str, Any]:
+    """Trains, proves, exports and reports; goes on where the same command stopped before. Returns run.json.
+
+    Raises what its stages raise; a failure's reason and the report so far are in the run directory then.
+    """
     terminal.show_plan(prepared, console)
     preflight(targets, prepared.base, prepared.chat, directory)
     with directory.held():
         begin(prepared, directory, command, local)
-        model = tuned_model(prepared, directory, console)
-        prove(prepared, directory, model, console)
-        del model
-        export(directory, targets, base=prepared.base, chat=prepared.chat, console=console)
+        try:
+            model = tuned_model(prepared, directory, console)
+            prove(prepared, directory, model, console)
+            del model
+            export(directory, targets, base=prepared.base, chat=prepared.chat, console=console)
+        except UnslothFtError as error:
+            reported(directory, status="failed", error=str(error))
+            raise
+        except KeyboardInterrupt:
+            reported(directory, status="interrupted")
+            raise
         return finish(prepared, directory)
 
 
@@ -37,12 +49,14 @@ def begin(prepared: Prepared, directory: RunDirectory, command: list[str], local
     identity = prepared.identity()
     if directory.record_file.is_file():
         refuse_other_run(directory.read()["identity"], identity, directory)
+        directory.update_local(base_model=str(prepared.base.folder), **local)
         directory.update(status="running")
         directory.warn(*prepared.warnings)
         return
     if any(path.name != ".lock" for path in directory.path.iterdir()):
         raise UserError(f"{directory.name}: holds other files and is no run directory. Name another with --out.")
     base = prepared.base
+    directory.update_local(base_model=str(base.folder), **local)
     directory.update(
         status="running",
         command=command,
@@ -63,7 +77,6 @@ def begin(prepared: Prepared, directory: RunDirectory, command: list[str], local
         versions=record.versions(),
         warnings=list(prepared.warnings),
     )
-    directory.update_local(base_model=str(base.folder), **local)
 
 
 def refuse_other_run(before: dict[str, Any], now: dict[str, Any], directory: RunDirectory) -> None:
@@ -121,15 +134,21 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
     terminal.show_comparison(comparison, console)
 
 
-def finish(prepared: Prepared, directory: RunDirectory) -> dict[str, Any]:
-    """The report, the model card and the verdict that was demanded."""
+def reported(directory: RunDirectory, **parts: Any) -> dict[str, Any]:
+    """Puts the parts into run.json and writes report and model card from it."""
     from unsloth_ft.report import html, model_card
 
-    result = directory.update(status="done")
+    result = directory.update(**parts)
     html.write(directory, result)
-    model_card.write(directory, result)
-    demanded = prepared.recipe.evaluate.require
-    verdict = result["evaluation"]["verdict"]
+    if directory.adapter.is_dir():
+        model_card.write(directory, result)
+    return result
+
+
+def finish(prepared: Prepared, directory: RunDirectory) -> dict[str, Any]:
+    """The report, the model card and the verdict that was demanded."""
+    result = reported(directory, status="done", error=None)
+    demanded, verdict = prepared.recipe.evaluate.require, result["evaluation"]["verdict"]
     if (demanded == "better" and verdict != "better") or (demanded == "not_worse" and verdict == "worse"):
         raise GateError(f'{directory.name}: the result is "{verdict}" and evaluate.require demands "{demanded}". Everything is kept.')
     return result

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from unsloth_ft.cli import options
-from unsloth_ft.errors import UnslothFtError, UserError
+from unsloth_ft.errors import UserError
 
 
 @click.command()
@@ -30,7 +30,7 @@ def run(out: str | None, exports: tuple[str, ...], dry_run: bool, as_json: bool,
     if dry_run:
         _plan(inputs, wanted, out, as_json=as_json)
         return
-    _run(inputs, wanted, out, command=["unsloth-ft", *map(_without_folder, sys.argv[1:])], as_json=as_json)
+    _run(inputs, wanted, out, command=["unsloth-ft", *sys.argv[1:]], as_json=as_json)
 
 
 @click.command()
@@ -107,13 +107,8 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     try:
         result = run_all(prepared, directory, wanted, command=command, local=local, console=console)
     except Interrupted as error:
-        directory.update(status="interrupted")
         console.print(f"{error}.", highlight=False)
         sys.exit(128 + error.signal_number)
-    except UnslothFtError as error:
-        if directory.record_file.is_file() and error.exit_code in (3, 4):
-            directory.update(status="failed", error=str(error))
-        raise
     if as_json:
         options.print_json(result)
         return
@@ -148,10 +143,3 @@ def _stem(file: str) -> str:
     name = Path(file.rstrip("/")).name
     return name.split(".")[0] or "data"
 
-
-def _without_folder(word: str) -> str:
-    """A command's word as it goes into run.json: an absolute path keeps its name only."""
-    key, equals, value = word.partition("=")
-    if equals and os.path.isabs(value):
-        return f"{key}={Path(value).name}"
-    return Path(word).name if os.path.isabs(word) else word

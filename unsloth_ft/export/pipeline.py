@@ -131,7 +131,9 @@ class Exports:
 
         adapter = read_adapter(self.directory.adapter)
         check = proof.check("tensors", bool(adapter.pairs), f"{len(adapter.pairs)} pairs of A and B", "at least one pair")
-        return self._result(sorted(self.directory.adapter.iterdir()), [check])
+        # The model card is written last, from this very record.
+        files = [file for file in sorted(self.directory.adapter.iterdir()) if file.name != "README.md"]
+        return self._result(files, [check])
 
     def _merged(self) -> dict[str, Any]:
         merged = self._merge_into(self.shown)

