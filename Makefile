@@ -1,0 +1,31 @@
+# Thin: what these targets do, the README shows as plain lines.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test help
+
+help:
+	@echo "make setup   a virtual environment in .venv with the locked packages, for a machine without a GPU"
+	@echo "make demo    tune SmolLM2-135M on examples/faq.jsonl, prove it, export it, ask it"
+	@echo "make test    the test suite"
+
+setup: .venv/installed
+
+.venv/installed: requirements/cpu.lock setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/dev.lock
+	touch $@
+
+demo: setup
+	$(BIN)/unsloth-ft run smollm2-135m --data examples/faq.jsonl --eval-data examples/faq_eval.jsonl \
+	    --export gguf:q8_0 --export ollama --out runs/demo
+	@echo; echo "asked in llama.cpp: What does the rank r of LoRA mean?"
+	@$(BIN)/unsloth-ft chat runs/demo "What does the rank r of LoRA mean?"
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
