@@ -73,12 +73,13 @@ def activate(name: str, *, quiet: bool = True) -> Backend:
         raise RuntimeError("unsloth is imported already; the peft backend needs a process of its own")
     with third_party(quiet=quiet):
         if name == "unsloth":
-            from unsloth_ft.backends.unsloth import UnslothBackend
+            from unsloth_ft.backends.unsloth import UnslothBackend as Chosen
+        else:
+            from unsloth_ft.backends.peft import PeftBackend as Chosen
+    from transformers.utils import logging
 
-            return UnslothBackend()
-        from unsloth_ft.backends.peft import PeftBackend
-
-        return PeftBackend()
+    logging.disable_progress_bar()  # of loading a model's tensors; ours is the training's
+    return Chosen()
 
 
 @contextmanager

@@ -6,25 +6,18 @@ import random
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from datasets import Dataset
+from torch.utils.data import Sampler
 
 from unsloth_ft.chat import IGNORE, Row
 
 MEGABATCH = 50  # batches whose rows are sorted together: long enough to waste no padding, short enough to stay random
 
 
-class RowDataset(Dataset):
-    """Rows by index; the index travels along, so that a bad batch can name its lines."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, object]:
-        row = self.rows[index]
-        return {"input_ids": row.input_ids, "labels": row.labels, "index": index}
+def dataset(rows: Sequence[Row]) -> Dataset:
+    """Rows as TRL wants them; the index travels along, so that a bad batch can name its lines."""
+    columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows], "index": list(range(len(rows)))}
+    return Dataset.from_dict(columns)
 
 
 class LengthSampler(Sampler[int]):

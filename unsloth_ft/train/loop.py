@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """A signal ended the run after a whole step; its checkpoint is written. Exit code 128 + signal."""
 
     def __init__(self, signal_number: int, step: int) -> None:

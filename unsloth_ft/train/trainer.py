@@ -21,7 +21,7 @@ from unsloth_ft.chat import Row
 from unsloth_ft.errors import GateError
 from unsloth_ft.evaluate.losses import row_losses, total
 from unsloth_ft.train import checkpoints
-from unsloth_ft.train.batches import LengthSampler, RowDataset, collate
+from unsloth_ft.train.batches import LengthSampler, collate, dataset
 
 
 class Trainer(SFTTrainer):
@@ -36,8 +36,8 @@ class Trainer(SFTTrainer):
         self.batch_rows: list[Row] = []
         self.step_tokens = 0
         super().__init__(
-            train_dataset=RowDataset(rows),
-            eval_dataset=RowDataset(held_out),
+            train_dataset=dataset(rows),
+            eval_dataset=dataset(held_out),
             data_collator=partial(collate, padding_id=padding_id),
             **kwargs,
         )
