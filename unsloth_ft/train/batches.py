@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -11,7 +12,9 @@ from torch.utils.data import Sampler
 
 from unsloth_ft.chat import IGNORE, Row
 
-MEGABATCH = 50  # batches whose rows are sorted together: long enough to waste no padding, short enough to stay random
+# Effective batches whose rows are sorted together: enough to waste little padding, and at least four such groups an epoch, so
+# that a small data set stays random (the rule of transformers' LengthGroupedSampler).
+MEGABATCH, MEGABATCHES = 50, 4
 
 
 def dataset(rows: Sequence[Row]) -> Dataset:
@@ -21,9 +24,10 @@ def dataset(rows: Sequence[Row]) -> Dataset:
 
 
 class LengthSampler(Sampler[int]):
-    """A random order in which rows of like length stand together.
+    """A random order in which rows of like length stand together; `batch_size` is the effective one.
 
-    The order is a function of seed and epoch alone, so a resumed run sees the batches that the interrupted one would have.
+    The order is a function of seed, epoch and effective batch size alone: a resumed run sees the batches that the interrupted
+    one would have, and another micro-batch size changes nothing in what a step learns from.
     """
 
     def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
@@ -43,28 +47,30 @@ class LengthSampler(Sampler[int]):
 
 
 def order(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[int]:
-    """Every index once: shuffled, sorted by length within megabatches, the batches shuffled again.
+    """Every index once: shuffled, sorted by length within megabatches, the batches shuffled again; the longest row first in each.
 
     The batch with the longest row comes first: what doesn't fit into memory fails in the first step, not at hour three.
     """
     generator = random.Random(f"{seed}/{epoch}")
     shuffled = list(range(len(lengths)))
     generator.shuffle(shuffled)
-    size = batch_size * MEGABATCH
+    longest = max(shuffled, key=lambda index: lengths[index])
+    shuffled.insert(0, shuffled.pop(shuffled.index(longest)))  # into the first megabatch, so not into the short batch at the end
+    size = batch_size * max(1, min(MEGABATCH, len(lengths) // (batch_size * MEGABATCHES)))
     batches = []
     for start in range(0, len(shuffled), size):
         mega = sorted(shuffled[start : start + size], key=lambda index: -lengths[index])
         batches += [mega[at : at + batch_size] for at in range(0, len(mega), batch_size)]
-    full = [batch for batch in batches if len(batch) == batch_size]
-    rest = [batch for batch in batches if len(batch) < batch_size]
-    generator.shuffle(full)
-    longest = max(range(len(full)), key=lambda at: lengths[full[at][0]]) if full else None
-    if longest is not None:
-        full[0], full[longest] = full[longest], full[0]
-    return [index for batch in full + rest for index in batch]
+    short = batches.pop() if len(batches[-1]) < batch_size else []
+    if not batches:
+        return short
+    generator.shuffle(batches)
+    first = next(at for at, batch in enumerate(batches) if longest in batch)
+    batches[0], batches[first] = batches[first], batches[0]
+    return [index for batch in [*batches, short] for index in batch]
 
 
-def collate(rows: Sequence[dict], padding_id: int) -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[dict], padding_id: int) -> dict[str, Any]:
     """Right-padded tensors of shape (batch, longest row); padding has attention 0 and label -100."""
     longest = max(len(row["input_ids"]) for row in rows)
 
@@ -75,5 +81,5 @@ def collate(rows: Sequence[dict], padding_id: int) -> dict[str, torch.Tensor]:
         "input_ids": padded("input_ids", padding_id),
         "labels": padded("labels", IGNORE),
         "attention_mask": torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows]),
-        "index": torch.tensor([row["index"] for row in rows]),
+        "index": [row["index"] for row in rows],  # stays on the host: reading it costs no wait for the device
     }

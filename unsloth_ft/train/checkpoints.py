@@ -11,17 +11,16 @@ from unsloth_ft.record import sha256, sync_folder
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
+WEIGHTS = "adapter_model.safetensors"
+# Without one of these transformers goes on without a word, on another curve.
+NEEDED = (WEIGHTS, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 
 
 def seal(staged: Path, final: Path) -> None:
     """Makes a written folder a checkpoint: its files' sha256 in a manifest, everything on disk, one rename."""
-    # A pickle of the trainer's arguments, which hold access tokens; nothing here reads it.
-    (staged / "training_args.bin").unlink(missing_ok=True)
     digests = {file.name: sha256(file) for file in sorted(staged.iterdir()) if file.is_file()}
     (staged / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-    for file in staged.iterdir():
-        _sync(file)
-    sync_folder(staged)
+    sync_files(staged)
     if final.exists():
         shutil.rmtree(final)
     os.replace(staged, final)
@@ -37,7 +36,9 @@ def is_whole(checkpoint: Path) -> bool:
         digests = json.loads(manifest.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return bool(digests) and all((checkpoint / name).is_file() and sha256(checkpoint / name) == digest for name, digest in digests.items())
+    if not isinstance(digests, dict) or not digests.keys() >= {*NEEDED}:
+        return False
+    return all((checkpoint / name).is_file() and sha256(checkpoint / name) == digest for name, digest in digests.items())
 
 
 def step_of(checkpoint: Path) -> int:
@@ -51,13 +52,9 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint to go on from, and the names of newer ones that are damaged."""
-    damaged = []
-    for checkpoint in reversed(all_checkpoints(folder)):
-        if is_whole(checkpoint):
-            return checkpoint, damaged
-        damaged.append(checkpoint.name)
-    return None, damaged
+    """The checkpoint to go on from, and the names of those that are damaged, the newest first."""
+    whole = {checkpoint: is_whole(checkpoint) for checkpoint in reversed(all_checkpoints(folder))}
+    return next((checkpoint for checkpoint in whole if whole[checkpoint]), None), [path.name for path in whole if not whole[path]]
 
 
 def rotate(folder: Path, *, keep: int, best_step: int | None) -> None:
@@ -70,9 +67,12 @@ def rotate(folder: Path, *, keep: int, best_step: int | None) -> None:
         shutil.rmtree(path)
 
 
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync_files(folder: Path) -> None:
+    """Makes the files of a folder survive a power cut."""
+    for file in folder.iterdir():
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(folder)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import os
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +16,7 @@ from rich.console import Console
 
 from unsloth_ft.backends import Backend, third_party
 from unsloth_ft.chat import Chat, Row
-from unsloth_ft.errors import GateError, MachineError
+from unsloth_ft.errors import MachineError
 from unsloth_ft.plan import Plan
 from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import RunDirectory, sync_folder
@@ -73,23 +71,83 @@ def train(
 
     Raises GateError when loss or gradient is no number, MachineError when memory or disk is full, Interrupted on a signal.
     """
-    import torch
-    from transformers import EarlyStoppingCallback, PrinterCallback
+    from unsloth_ft.train import checkpoints, memory, progress, reporters
+
+    reporters.check(recipe.train.report_to)
+    memory.reset_peak(plan)
+    started = time.perf_counter()
+    checkpoint = _checkpoint_to_go_on_from(run, console)
+    metrics = progress.Metrics(run.metrics_file)
+    state = _finished(checkpoint, recipe, plan)
+    if state is None:
+        trainer = _trainer(model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None)
+        _train(trainer, metrics, plan=plan, patience=recipe.train.early_stopping_patience, checkpoint=checkpoint, console=console)
+        state, in_model = trainer.state, trainer.state.global_step
+    else:
+        metrics.restore(state.global_step)
+        in_model = None
+    evaluations = {line["step"]: line["eval_loss"] for line in state.log_history if "eval_loss" in line}
+    best_step = _best_step(evaluations, state.global_step, run)
+    if best_step != in_model:
+        load_adapter_weights(model, run.checkpoints / f"checkpoint-{best_step}")
+    parameters = list(model.parameters())
+    return Training(
+        steps=state.global_step,
+        epochs=round(state.epoch or 0.0, 4),
+        best_step=best_step,
+        best_eval_loss=evaluations[best_step],
+        first_eval_loss=evaluations.get(0),
+        stopped_early=state.global_step < plan.max_steps.value,
+        resumed_from_step=checkpoints.step_of(checkpoint) if checkpoint else 0,
+        tokens=metrics.total_tokens,
+        tokens_per_second=round(metrics.total_tokens / metrics.total_seconds, 1) if metrics.total_seconds else 0.0,
+        seconds=round(time.perf_counter() - started, 2),
+        peak_memory_bytes=memory.peak_memory_bytes(plan),
+        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        all_parameters=sum(parameter.numel() for parameter in parameters),
+    )
+
+
+def _checkpoint_to_go_on_from(run: RunDirectory, console: Console) -> Path | None:
+    """The newest whole checkpoint. Damaged ones are removed and said."""
+    from unsloth_ft.train import checkpoints
+
+    shutil.rmtree(run.checkpoints / checkpoints.STAGING, ignore_errors=True)
+    newest, damaged = checkpoints.newest_whole(run.checkpoints)
+    for name in damaged:
+        shutil.rmtree(run.checkpoints / name)
+        message = f"{name} was damaged or incomplete and is removed; training goes on from {newest.name if newest else 'the beginning'}"
+        run.warn(message)
+        console.print(f"[yellow]{message}[/]", highlight=False)
+    return newest
+
+
+def _finished(checkpoint: Path | None, recipe: Recipe, plan: Plan) -> Any:
+    """The trainer's state when this checkpoint is a training's end, else None. Resumed there, transformers would do one step too many."""
+    from transformers import TrainerState
+
+    from unsloth_ft.train.progress import is_exhausted
+
+    if checkpoint is None:
+        return None
+    state = TrainerState.load_from_json(os.fspath(checkpoint / "trainer_state.json"))
+    ended = state.global_step >= plan.max_steps.value or is_exhausted(state.log_history, recipe.train.early_stopping_patience)
+    return state if ended else None
+
+
+def _trainer(model: PeftModel, backend: Backend, *, recipe: Recipe, plan: Plan, rows: Sequence[Row], held_out: Sequence[Row], chat: Chat,
+             run: RunDirectory, resumed: bool) -> Any:
+    from transformers import PrinterCallback
     from transformers.trainer_callback import ProgressCallback
 
-    from unsloth_ft.train import checkpoints, progress
     from unsloth_ft.train.trainer import Trainer
 
-    checkpoint, damaged = checkpoints.newest_whole(run.checkpoints)
-    for name in damaged:
-        run.warn(f"{name} is damaged or incomplete; it was removed")
-        console.print(f"[yellow]{name} is damaged or incomplete; it is removed, and the one before is used[/]")
-        shutil.rmtree(run.checkpoints / name)
     with third_party():
         trainer = Trainer(
             model=model,
-            args=arguments(recipe, plan, backend, run),
-            processing_class=chat.tokenizer,
+            args=arguments(recipe, plan, backend, run, resumed=resumed),
+            # A copy: TRL gives a tokenizer without a pad token another one, and ours goes into the adapter's folder as it is.
+            processing_class=copy.deepcopy(chat.tokenizer),
             rows=rows,
             held_out=held_out,
             padding_id=chat.padding_id,
@@ -98,54 +156,48 @@ def train(
     trainer.checkpoints_kept = recipe.train.save_total_limit
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
-    metrics = progress.Metrics(run.metrics_file, trainer)
+    return trainer
+
+
+def _train(trainer: Any, metrics: Any, *, plan: Plan, patience: int, checkpoint: Path | None, console: Console) -> None:
+    """The loop itself, with what watches it."""
+    import torch
+
+    from unsloth_ft.train import memory, progress
+
+    metrics.trainer = trainer
     bar = progress.Bar(console, metrics)
-    trainer.add_callback(metrics)
-    trainer.add_callback(bar)
-    trainer.add_callback(progress.LastStep())
-    if recipe.train.early_stopping_patience:
-        trainer.add_callback(EarlyStoppingCallback(recipe.train.early_stopping_patience))
-    started = time.perf_counter()
+    interruption = progress.Interruption()
+    # Metrics after the two that ask for a checkpoint: it ends a line there.
+    for callback in (progress.LastStep(), interruption, metrics, bar, progress.EarlyStopping(patience)):
+        trainer.add_callback(callback)
     with ExitStack() as stack:
-        interruption = stack.enter_context(progress.Interruption())
-        trainer.add_callback(interruption)
+        stack.enter_context(interruption)
         stack.enter_context(third_party())
         stack.callback(bar.close)
         try:
             trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError as error:
-            raise MachineError(out_of_memory(plan, str(error))) from None
-        except OSError as error:
-            raise MachineError(f"a checkpoint can't be written: {error.strerror or error}. Free some space and run the same command again.") from None
-    state = trainer.state
-    if interruption.received is not None and state.global_step < state.max_steps:
-        raise Interrupted(interruption.received, state.global_step)
-    best_step = state.best_global_step or state.global_step
-    if best_step != state.global_step:
-        load_adapter_weights(model, run.checkpoints / f"checkpoint-{best_step}")
-    evaluations = [(line["step"], line["eval_loss"]) for line in state.log_history if "eval_loss" in line]
-    best_loss = state.best_metric if state.best_metric is not None else evaluations[-1][1]
-    if not math.isfinite(best_loss):
-        raise GateError(f"the eval loss is {best_loss}; the run is kept as it is in {run.name}.")
-    parameters = list(model.parameters())
-    return Training(
-        steps=state.global_step,
-        epochs=round(state.epoch or 0.0, 4),
-        best_step=best_step,
-        best_eval_loss=best_loss,
-        first_eval_loss=next((loss for step, loss in evaluations if step == 0), None),
-        stopped_early=state.global_step < state.max_steps,
-        resumed_from_step=checkpoints.step_of(checkpoint) if checkpoint else 0,
-        tokens=metrics.total_tokens,
-        tokens_per_second=round(metrics.total_tokens / metrics.total_seconds, 1) if metrics.total_seconds else 0.0,
-        seconds=round(time.perf_counter() - started, 2),
-        peak_memory_bytes=peak_memory_bytes(plan),
-        trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        all_parameters=sum(parameter.numel() for parameter in parameters),
-    )
+            raise MachineError(memory.out_of_memory(plan, str(error))) from None
+    if interruption.received is not None:
+        raise Interrupted(interruption.received, trainer.state.global_step)
 
 
-def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory) -> Any:
+def _best_step(evaluations: dict[int, float], last_step: int, run: RunDirectory) -> int:
+    """The step with the lowest eval loss, the first of equals, among those whose weights are there."""
+    from unsloth_ft.train import checkpoints
+
+    steps = [step for step in evaluations if step > 0]
+    best = min(steps, key=lambda step: evaluations[step])
+    there = [step for step in steps if step == last_step or checkpoints.is_whole(run.checkpoints / f"checkpoint-{step}")]
+    if best not in there:
+        left = min(there, key=lambda step: evaluations[step])
+        run.warn(f"the best checkpoint (step {best}, eval loss {evaluations[best]:.4f}) was damaged; step {left} ({evaluations[left]:.4f}) is used")
+        return left
+    return best
+
+
+def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory, *, resumed: bool = False) -> Any:
     """SFTConfig for this plan. What isn't named here is TRL's default."""
     from trl import SFTConfig
 
@@ -174,7 +226,7 @@ def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory) -
         eval_strategy="steps",
         eval_steps=plan.eval_steps.value,
         # Step 0: the curve's beginning, and the proof that the evaluation fits into memory before training is paid for.
-        eval_on_start=True,
+        eval_on_start=not resumed,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         save_strategy="steps",
@@ -206,11 +258,17 @@ def load_adapter_weights(model: PeftModel, folder: Path) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    from unsloth_ft.train.checkpoints import WEIGHTS
+
+    set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
 
 
 def save_adapter(model: PeftModel, chat: Chat, base_model: str, run: RunDirectory) -> Path:
     """adapter/: the files PEFT reads, and the tokenizer; whole or not there. The base is named by its id, not by a path."""
+    from safetensors import SafetensorError
+
+    from unsloth_ft.train.checkpoints import sync_files
+
     staging = run.path / ".adapter"
     shutil.rmtree(staging, ignore_errors=True)
     config = model.peft_config["default"]
@@ -219,32 +277,16 @@ def save_adapter(model: PeftModel, chat: Chat, base_model: str, run: RunDirector
     try:
         # "auto" would ask the hub whether the base has this vocabulary.
         model.save_pretrained(staging, safe_serialization=True, save_embedding_layers=False)
-    except OSError as error:
-        raise MachineError(f"the adapter can't be written: {error.strerror or error}. Free some space and run the same command again.") from None
+        chat.tokenizer.save_pretrained(staging)
+        sync_files(staging)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise MachineError(f"the adapter can't be written ({reason}). Its checkpoint is whole; free some space and run the same command again.") from None
     finally:
         config.base_model_name_or_path = before
-    chat.tokenizer.save_pretrained(staging)
     if run.adapter.exists():
         shutil.rmtree(run.adapter)
     os.replace(staging, run.adapter)
     sync_folder(run.path)
     return run.adapter
-
-
-def out_of_memory(plan: Plan, message: str) -> str:
-    size, accumulation = plan.per_device_train_batch_size.value, plan.gradient_accumulation_steps.value
-    if size > 1:
-        way_out = f"--set train.per_device_train_batch_size={max(1, size // 2)} --set train.gradient_accumulation_steps={accumulation * 2}"
-    else:
-        way_out = f"--set max_seq_length={max(64, plan.max_seq_length.value // 2)}, --set load_in_4bit=true or --set train.gradient_checkpointing=true"
-    return f"out of memory while training ({message.splitlines()[0][:160]}). Same result with less memory: {way_out}."
-
-
-def peak_memory_bytes(plan: Plan) -> int:
-    """The device's peak of reserved memory; without a GPU this process's peak resident memory."""
-    if plan.device.value == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_reserved()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

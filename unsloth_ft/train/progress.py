@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
+
+from unsloth_ft.record import write_atomically
 
 PLAIN_LINE_SECONDS = 20
 
@@ -21,36 +24,39 @@ class Metrics(TrainerCallback):
     tokens_per_second counts real tokens of the steps since the last line, without padding and without evaluations.
     """
 
-    def __init__(self, file: Path, trainer: Any) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
-        self.trainer = trainer
+        self.trainer: Any = None
         self.tokens = 0
         self.seconds = 0.0
         self.started = 0.0
         self.total_tokens = 0
         self.total_seconds = 0.0
 
+    def restore(self, step: int) -> None:
+        """Takes up the lines through `step`, and takes the later ones out of the file."""
+        text = self.file.read_text(encoding="utf-8", errors="replace") if self.file.is_file() else ""
+        records = [record for record in map(_record, text.splitlines()) if record and step and record["step"] <= step]
+        write_atomically(self.file, "".join(json.dumps(record) + "\n" for record in records))
+        self.total_tokens = sum(record.get("tokens", 0) for record in records)
+        self.total_seconds = sum(record.get("seconds", 0.0) for record in records)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.is_file() else []
-        kept = [line for line in lines if state.global_step and json.loads(line)["step"] <= state.global_step]
-        self.file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        for line in kept:
-            record = json.loads(line)
-            self.total_tokens += record.get("tokens", 0)
-            self.total_seconds += record.get("seconds", 0.0)
+        self.restore(state.global_step)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
-        self.trainer.step_tokens = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.seconds += time.perf_counter() - self.started
         self.tokens += self.trainer.step_tokens
+        if control.should_save:
+            control.should_log = True  # what a line sums up is not in the checkpoint, so a line ends at each
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         logs = logs or {}
         if "eval_loss" in logs:
-            self._append({"step": state.global_step, "epoch": round(state.epoch or 0, 4), "eval_loss": float(logs["eval_loss"])})
+            self._append({"step": state.global_step, "epoch": round(state.epoch or 0, 4), "eval_loss": float(logs["eval_loss"])}, control)
         elif "loss" in logs:
             record = {
                 "step": state.global_step,
@@ -62,14 +68,26 @@ class Metrics(TrainerCallback):
                 "seconds": round(self.seconds, 4),
                 "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else None,
             }
-            self._append(record)
+            self._append(record, control)
             self.total_tokens += self.tokens
             self.total_seconds += self.seconds
             self.tokens, self.seconds = 0, 0.0
 
-    def _append(self, record: dict[str, Any]) -> None:
+    def _append(self, record: dict[str, Any], control: Any) -> None:
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
+            if control.should_save:  # a checkpoint must not outlive the lines before it
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """A line of metrics.jsonl, or None for one that a kill or a power cut left in pieces."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "step" in record else None
 
 
 class Bar(TrainerCallback):
@@ -126,6 +144,26 @@ class LastStep(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
+
+
+class EarlyStopping(TrainerCallback):
+    """Ends the run after `patience` evaluations without a better eval loss.
+
+    The count is read from the log, which is in the checkpoint; transformers' own callback begins at 0 in a resumed run.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if is_exhausted(state.log_history, self.patience):
+            control.should_training_stop = True
+
+
+def is_exhausted(log_history: list[dict[str, Any]], patience: int) -> bool:
+    """Whether the last `patience` evaluations brought nothing better. The one before the first step doesn't count; patience 0 is endless."""
+    losses = [line["eval_loss"] for line in log_history if "eval_loss" in line and line["step"] > 0]
+    return bool(patience) and len(losses) - 1 - losses.index(min(losses)) >= patience if losses else False
 
 
 class Interruption(TrainerCallback):

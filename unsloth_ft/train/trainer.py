@@ -14,18 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from unsloth_ft.chat import Row
-from unsloth_ft.errors import GateError
+from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import row_losses, total
+from unsloth_ft.hardware import disk_free_bytes
 from unsloth_ft.train import checkpoints
 from unsloth_ft.train.batches import LengthSampler, collate, dataset
 
+SHOWN_LINES = 16
+CHECKPOINT_BYTES = 3 * 4  # a trained weight and AdamW's two moments, each in float32
+
 
 class Trainer(SFTTrainer):
-    """One loop for both backends. `rows` and `held_out` are tokenized already; nothing is rendered or cut here."""
+    """One loop for both backends. `rows` and `held_out` are tokenized already; nothing is rendered or cut here.
+
+    `step_tokens` counts the step's real tokens; `micro_batches` holds the step's (rows, loss).
+    """
 
     def __init__(self, *, rows: Sequence[Row], held_out: Sequence[Row], padding_id: int, autocast: torch.dtype | None, **kwargs: Any) -> None:
         self.rows = rows
@@ -33,7 +41,7 @@ class Trainer(SFTTrainer):
         self.padding_id = padding_id
         self.autocast = autocast
         self.checkpoints_kept = 2
-        self.batch_rows: list[Row] = []
+        self.micro_batches: list[tuple[list[Row], torch.Tensor]] = []
         self.step_tokens = 0
         super().__init__(
             train_dataset=dataset(rows),
@@ -41,39 +49,55 @@ class Trainer(SFTTrainer):
             data_collator=partial(collate, padding_id=padding_id),
             **kwargs,
         )
-        self.add_callback(_GradientGuard(self))
+        self.add_callback(_Guard(self))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthSampler:
         lengths = [len(row.input_ids) for row in self.rows]
-        return LengthSampler(lengths, batch_size=self.args.per_device_train_batch_size, seed=self.args.seed)
+        effective = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return LengthSampler(lengths, batch_size=effective, seed=self.args.seed)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        index = inputs.pop("index").tolist()
-        self.batch_rows += [self.rows[at] for at in index]
-        self.step_tokens += sum(len(self.rows[at].input_ids) for at in index)
+        rows = [self.rows[at] for at in inputs.pop("index")]
+        self.step_tokens += sum(len(row.input_ids) for row in rows)
         loss = super().training_step(model, inputs, *args, **kwargs)
-        # transformers would log such a loss as 0.0 and train on (logging_nan_inf_filter).
-        if not torch.isfinite(loss):
-            raise GateError(f"training diverged at step {self.state.global_step + 1}: the loss is {loss.item()}. {self.batch_lines()}")
+        self.micro_batches.append((rows, loss.detach()))
         return loss
 
-    def batch_lines(self) -> str:
-        """The rows of the step at hand, and what to do about a step that failed on them."""
-        lines = ", ".join(row.where for row in self.batch_rows[:16])
+    def refuse_divergence(self, *, check_gradients: bool) -> None:
+        """Raises GateError when a loss or gradient of the step at hand is no number. One wait for the device a step."""
+        # transformers would log such a loss as 0.0 and train on (logging_nan_inf_filter).
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None] if check_gradients else []
+        norm = torch.nn.utils.get_total_norm(gradients)
+        *losses, norm = torch.stack([*[loss.float() for _, loss in self.micro_batches], norm.float().to(self.args.device)]).tolist()
+        for (rows, _), loss in zip(self.micro_batches, losses):
+            if not math.isfinite(loss):
+                raise GateError(self._diverged(f"the loss is {loss}", rows))
+        if not math.isfinite(norm):
+            raise GateError(self._diverged(f"the gradient's norm is {norm}", [row for rows, _ in self.micro_batches for row in rows]))
+
+    def _diverged(self, what: str, rows: Sequence[Row]) -> str:
         return (
-            f"The rows of that step: {lines}. The last good checkpoint is kept. "
-            f"Look at those rows, or lower the rate: --set train.learning_rate={self.args.learning_rate / 2:g}."
+            f"training diverged at step {self.state.global_step + 1}: {what}. The rows: {_lines(rows)}. Weights and checkpoints are as they were before "
+            f"that step. Look at those rows, or lower the rate: --set train.learning_rate={self.args.learning_rate / 2:g}."
         )
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """The eval loss a token, by the same function as the proof before and after. No logits are kept."""
+        """The eval loss a token, by the same function as the proof before and after. No logits are kept.
+
+        Raises GateError when it is no number.
+        """
         training = self.model.training
         losses = row_losses(
             self.model, self.held_out, batch_size=self.args.per_device_eval_batch_size, padding_id=self.padding_id, autocast=self.autocast
         )
+        loss = total(losses)
+        if not math.isfinite(loss):
+            bad = [row for row, found in zip(self.held_out, losses) if not math.isfinite(found.nll)]
+            cause = "before any training: the base model's own weights, or its dtype, give it" if self.state.global_step == 0 else "checkpoints are kept"
+            raise GateError(f"the eval loss is {loss} at step {self.state.global_step}, {cause}. The held-out rows: {_lines(bad)}.")
+        metrics = {f"{metric_key_prefix}_loss": loss}
+        self.log(dict(metrics))  # still in evaluation mode, else TRL mixes the training's averages in
         self.model.train(training)
-        metrics = {f"{metric_key_prefix}_loss": total(losses)}
-        self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -84,29 +108,52 @@ class Trainer(SFTTrainer):
         folder = Path(self.args.output_dir)
         staging = folder / checkpoints.STAGING
         shutil.rmtree(staging, ignore_errors=True)
-        super()._save_checkpoint(model, trial)
         name = f"checkpoint-{self.state.global_step}"
-        checkpoints.seal(staging / name, folder / name)
+        try:
+            super()._save_checkpoint(model, trial)
+            checkpoints.seal(staging / name, folder / name)
+        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk has a different face in each library
+            shutil.rmtree(staging, ignore_errors=True)
+            raise MachineError(self._not_written(name, error)) from None
         shutil.rmtree(staging, ignore_errors=True)
         # transformers' own save_total_limit would remove the old checkpoint before the new one is whole.
         checkpoints.rotate(folder, keep=self.checkpoints_kept, best_step=self.state.best_global_step)
+
+    def _not_written(self, name: str, error: Exception) -> str:
+        needed = CHECKPOINT_BYTES * sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+        free = disk_free_bytes(Path(self.args.output_dir))
+        return (
+            f"{name} can't be written ({reason}): it needs about {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free. "
+            "The checkpoint before is whole; free some space and run the same command again."
+        )
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The adapter alone: no tokenizer in every checkpoint, no pickle of the arguments (they hold access tokens).
+
+        "auto" would ask the hub at each checkpoint whether the base has this vocabulary.
+        """
+        self.model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict, save_embedding_layers=False)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The model card is made from run.json, after the proof."""
 
 
-class _GradientGuard(TrainerCallback):
-    """Stops before the optimizer step when a gradient is no number: the weights stay as they were."""
+class _Guard(TrainerCallback):
+    """Stops before the optimizer step when a loss or gradient is no number: the weights stay as they were."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        gradients = [parameter.grad for parameter in kwargs["model"].parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
-        # A float16 run scales its loss and skips a step that overflows; that is the scaler's business.
-        if not math.isfinite(norm) and not args.fp16:
-            raise GateError(f"training diverged at step {state.global_step + 1}: the gradient's norm is {norm}. {self.trainer.batch_lines()}")
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.micro_batches.clear()
+        self.trainer.step_tokens = 0
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.batch_rows.clear()
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A float16 run scales its loss and skips a step whose gradient overflows; that is the scaler's business.
+        self.trainer.refuse_divergence(check_gradients=not args.fp16)
+
+
+def _lines(rows: Sequence[Row]) -> str:
+    more = f" and {len(rows) - SHOWN_LINES} more" if len(rows) > SHOWN_LINES else ""
+    return ", ".join(row.where for row in rows[:SHOWN_LINES]) + more

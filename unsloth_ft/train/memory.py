@@ -1,0 +1,53 @@
+"""How much memory a training took, and what to do when it was too much."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+from unsloth_ft.plan import Plan
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def reset_peak(plan: Plan) -> None:
+    """Forgets the peak so far, so that converting or quantizing the base doesn't count as training."""
+    if plan.device.value == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    elif CLEAR_REFS.exists():
+        CLEAR_REFS.write_text("5")  # resets VmHWM (proc(5)); where a container forbids it, the peak is the process's
+
+
+def peak_memory_bytes(plan: Plan) -> int:
+    """The peak since `reset_peak`: memory reserved on the GPU, or without one this process's resident memory, libraries and all.
+
+    VmHWM and not ru_maxrss, which a process inherits from the one that started it.
+    """
+    if plan.device.value == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_reserved()
+    if STATUS.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+        if found:
+            return int(found.group(1)) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def out_of_memory(plan: Plan, message: str) -> str:
+    """What a user should read when memory ran out in training."""
+    size, accumulation = plan.per_device_train_batch_size.value, plan.gradient_accumulation_steps.value
+    if size > 1:
+        smaller = -(-size // 2)
+        way_out = (
+            "The same result with less memory: "
+            f"--set train.per_device_train_batch_size={smaller} --set train.gradient_accumulation_steps={-(-size * accumulation // smaller)}"
+        )
+    else:
+        shorter = max(64, plan.max_seq_length.value // 2)
+        way_out = f"Less memory: --set train.gradient_checkpointing=true, --set load_in_4bit=true or --set max_seq_length={shorter}"
+    return f"out of memory while training ({message.splitlines()[0][:160]}). {way_out}."
