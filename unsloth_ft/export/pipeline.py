@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,14 +13,15 @@ from typing import Any
 
 from rich.console import Console
 
-from unsloth_ft.base_model import BaseModel, weight_files
+from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import proof
 from unsloth_ft.export.gguf import check_supported, write_gguf
 from unsloth_ft.export.gguf_vocab import read_vocabulary
-from unsloth_ft.export.merged import Merged, merge
+from unsloth_ft.export.lora import read_adapter
+from unsloth_ft.export.merged import Merged, merge, parameter_count
 from unsloth_ft.export.modelfile import check_modelfile, write_modelfile
 from unsloth_ft.export.ollama_template import ChatTemplate, GoTemplate, derive_template
 from unsloth_ft.export.targets import Target
@@ -30,6 +32,8 @@ from unsloth_ft.report import terminal
 DEFAULT_QUANTIZATION = "q8_0"  # of an Ollama model when no GGUF was asked for
 # Bytes a weight, from the formats' block sizes: q8_0 holds 32 weights in 34 bytes.
 BYTES_PER_WEIGHT = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32}
+MERGED_BYTES_PER_WEIGHT = 2
+LEAST_CONTEXT = 2048  # tokens of a chat in Ollama, however short the rows were
 
 
 def preflight(targets: Sequence[Target], base: BaseModel, chat: Chat, directory: RunDirectory) -> None:
@@ -42,7 +46,8 @@ def preflight(targets: Sequence[Target], base: BaseModel, chat: Chat, directory:
             check_supported(base.folder, target.quantization)
         if target.kind == "ollama":
             ollama_template(base.folder, chat)
-    needed = disk_needed_bytes(targets, base)
+    done = directory.read().get("exports", {}) if directory.record_file.is_file() else {}
+    needed = disk_needed_bytes([target for target in complete(targets) if not _lies_there(done.get(str(target)), directory)], base)
     free = disk_free_bytes(directory.path.absolute())
     if needed > free:
         raise MachineError(
@@ -61,11 +66,11 @@ def complete(targets: Sequence[Target]) -> tuple[Target, ...]:
 
 
 def disk_needed_bytes(targets: Sequence[Target], base: BaseModel) -> int:
-    """Merged model (also when it is only a step on the way) plus every GGUF."""
-    size = sum(file.stat().st_size for file in weight_files(base.folder))
-    kinds = complete(targets)
-    needed = size if any(target.kind != "adapter" for target in kinds) else 0
-    return int(needed + sum(size / 2 * BYTES_PER_WEIGHT[target.quantization] for target in kinds if target.quantization))
+    """Merged model (also when it is only a step on the way) plus every GGUF; nothing for an adapter or a Modelfile."""
+    quantizations = [target.quantization for target in targets if target.kind == "gguf"]
+    if not quantizations and not any(target.kind == "merged" for target in targets):
+        return 0
+    return int(parameter_count(base.folder) * (MERGED_BYTES_PER_WEIGHT + sum(BYTES_PER_WEIGHT[name] for name in quantizations)))
 
 
 def export(directory: RunDirectory, targets: Sequence[Target], *, base: BaseModel, chat: Chat, console: Console) -> dict[str, Any]:
@@ -73,44 +78,66 @@ def export(directory: RunDirectory, targets: Sequence[Target], *, base: BaseMode
 
     Raises GateError when an export is not what the adapter is; the file and the record of its checks are kept.
     """
-    record = directory.read()
-    todo = [target for target in complete(targets) if not is_done(record.get("exports", {}).get(str(target)), directory)]
-    if not todo:
-        return record
-    exports = Exports(directory, base, chat, console)
-    for target in todo:
-        started = time.perf_counter()
-        result = exports.make(target)
-        result["seconds"] = round(time.perf_counter() - started, 2)
-        record = directory.update(exports={**directory.read().get("exports", {}), str(target): result})
-        terminal.show_export(str(target), result, console)
-        failed = [check for check in result["checks"] if not check["ok"]]
-        if failed:
-            lines = "\n".join(f"  {check['name']}: {check['found']}; expected {check['expected']}" for check in failed)
-            raise GateError(f"{directory.name}: {target} is not what was trained. It is kept for a look; don't use it.\n{lines}")
-    exports.clean()
-    return record
+    exports = Exports(directory, complete(targets), base, chat, console)
+    try:
+        for target in exports.targets:
+            if not exports.is_done(target):
+                _make(exports, target)
+    finally:
+        exports.clean()
+    return directory.read()
+
+
+def _make(exports: Exports, target: Target) -> None:
+    directory = exports.directory
+    started = time.perf_counter()
+    result = exports.make(target)
+    result["seconds"] = round(time.perf_counter() - started, 2)
+    directory.update(exports={**directory.read().get("exports", {}), str(target): result})
+    terminal.show_export(str(target), result, exports.console)
+    failed = [check for check in result["checks"] if not check["ok"]]
+    if failed:
+        lines = "\n".join(f"  {check['name']}: {check['found']}; expected {check['expected']}" for check in failed)
+        raise GateError(f"{directory.name}: {target} is not what was trained. It is kept for a look; don't use it.\n{lines}")
 
 
 def is_done(result: dict[str, Any] | None, directory: RunDirectory) -> bool:
     """Whether an export is recorded, passed its checks, and its files still have the recorded bytes."""
+    if result is None or not _lies_there(result, directory):
+        return False
+    return all(sha256(directory.path / file["name"]) == file["sha256"] for file in result["files"])
+
+
+def _lies_there(result: dict[str, Any] | None, directory: RunDirectory) -> bool:
+    """As `is_done`, by the files' sizes alone."""
     if result is None or not all(check["ok"] for check in result["checks"]):
         return False
-    files = [(directory.path / file["name"], file) for file in result["files"]]
-    return all(path.is_file() and path.stat().st_size == file["bytes"] and sha256(path) == file["sha256"] for path, file in files)
+    files = [(directory.path / file["name"], file["bytes"]) for file in result["files"]]
+    return all(path.is_file() and path.stat().st_size == size for path, size in files)
 
 
 class Exports:
-    """The exports of one run; the merged model that they share is made once."""
+    """The exports of one run; what they share (the merged model, its answers) is made once."""
 
-    def __init__(self, directory: RunDirectory, base: BaseModel, chat: Chat, console: Console) -> None:
+    def __init__(self, directory: RunDirectory, targets: Sequence[Target], base: BaseModel, chat: Chat, console: Console) -> None:
         self.directory = directory
+        self.targets = targets
         self.base = base
         self.chat = chat
         self.console = console
         self.hidden = directory.exports / ".merged"
         self.shown = directory.exports / "merged"
-        self._answers: list[list[int]] | None = None
+        self._merged_now: Path | None = None
+        self._references: list[proof.Reference] | None = None
+        self._adapter_answers: list[Sequence[int]] = []
+        self._nf4_note = ""
+        self._notes: list[str] = []
+
+    def is_done(self, target: Target) -> bool:
+        result = self._recorded(target)
+        if target.kind == "ollama" and result is not None and result.get("from") != self._gguf_path(self._ollama_gguf).name:
+            return False  # the Modelfile of another GGUF than the one asked for now
+        return is_done(result, self.directory)
 
     def make(self, target: Target) -> dict[str, Any]:
         self.console.print(f"exporting {target}")
@@ -123,12 +150,11 @@ class Exports:
         return self._ollama()
 
     def clean(self) -> None:
-        """Removes the merged model where it was only a step on the way."""
-        shutil.rmtree(self.hidden, ignore_errors=True)
+        """Removes the merged model where it was only a step on the way, and what a killed process left of it."""
+        for name in (".merged", "..merged.partial", "..merged.previous", ".merged.partial"):
+            shutil.rmtree(self.directory.exports / name, ignore_errors=True)
 
     def _adapter(self) -> dict[str, Any]:
-        from unsloth_ft.export.merged import read_adapter
-
         adapter = read_adapter(self.directory.adapter)
         check = proof.check("tensors", bool(adapter.pairs), f"{len(adapter.pairs)} pairs of A and B", "at least one pair")
         # The model card is written last, from this very record.
@@ -137,82 +163,128 @@ class Exports:
 
     def _merged(self) -> dict[str, Any]:
         merged = self._merge_into(self.shown)
-        checks = [
-            proof.check("weights read back", True, f"{merged.tensors} tensors, {merged.changed} of {merged.targeted} targeted ones changed", "as computed; all others equal the base's"),
-            self._same_as_adapter(self.shown),
-        ]
-        return self._result(sorted(self.shown.iterdir()), checks)
+        found = f"{merged.tensors} tensors, {merged.changed} of {merged.targeted} targeted ones changed"
+        checks = [proof.check("weights read back", True, found, "as computed; all others equal the base's"), *self._same_as_adapter(self.shown)]
+        return self._result(sorted(self.shown.iterdir()), checks, self._notes)
 
     def _gguf(self, target: Target) -> dict[str, Any]:
         folder = self._merged_folder()
-        path = self.gguf_path(target)
+        path = self._gguf_path(target)
         written = write_gguf(folder, path, quantization=target.quantization)
-        checks = [
-            proof.check("tensors read back", True, f"{written.tensor_count} tensors", "each within its quantization's rounding of the merged model's"),
-            self._same_as_adapter(folder),
-        ]
-        found, notes = proof.in_llamacpp(path, target.quantization, self.chat, self._prompts(), self._merged_answers(folder), self._longest())
-        return self._result([path], [*checks, *found], notes)
+        same = self._same_as_adapter(folder)
+        read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", "each within its quantization's rounding of the merged model's")
+        found, notes = proof.in_llamacpp(path, target.quantization, self.chat, self._prompts(), self._references or [], self._longest())
+        return self._result([path], [read_back, *same, *found], [*self._notes, *notes])
 
     def _ollama(self) -> dict[str, Any]:
-        targets = [Target(*name.split(":")) for name in self.directory.read().get("exports", {}) if name.startswith("gguf:")]
-        gguf = self.gguf_path(targets[-1])
+        gguf = self._gguf_path(self._ollama_gguf)
         template, render = ollama_template(self.base.folder, self.chat)
-        ends = end_texts(self.chat)
-        context = json.loads((self.directory.record_file).read_text(encoding="utf-8"))["plan"]["max_seq_length"]["value"]
-        # The context must hold what was trained and the answer to it; Ollama's own default would be cut or waste memory.
+        ends = end_texts(self.chat, self.base.folder)
         path = write_modelfile(
-            self.directory.exports / "Modelfile", gguf_name=gguf.name, template=template, stops=ends, num_ctx=max(2048, 2 * context), temperature=0.0
+            self.directory.exports / "Modelfile", gguf_name=gguf.name, template=template, stops=ends, num_ctx=self._num_ctx(), temperature=0.0
         )
         check_modelfile(path.read_text(encoding="utf-8"), render, end_tokens=ends)
         checks = [
             proof.check("TEMPLATE", True, "renders the tokenizer's own text on every proof conversation", "equal texts"),
             proof.check("stops", True, ", ".join(ends), "every end token"),
         ]
-        model = self.directory.name
+        model = self._model_name()
         notes = [*template.notes, f"to use it: cd {self.directory.exports.name} && ollama create {model} -f Modelfile && ollama run {model}"]
-        return self._result([path], checks, notes)
+        return self._result([path], checks, notes) | {"from": gguf.name}
 
-    def gguf_path(self, target: Target) -> Path:
-        return self.directory.exports / f"{self.directory.name}-{target.quantization}.gguf"
+    @property
+    def _ollama_gguf(self) -> Target:
+        """The GGUF that the Modelfile names: the last one asked for."""
+        return [target for target in self.targets if target.kind == "gguf"][-1]
+
+    def _num_ctx(self) -> int:
+        """Room for what was trained and as much again, within what the model knows; Ollama's own default would cut, or waste memory."""
+        trained = self.directory.read()["plan"]["max_seq_length"]["value"]
+        return min(max(LEAST_CONTEXT, 2 * trained), self.base.facts().max_position_embeddings)
+
+    def _gguf_path(self, target: Target) -> Path:
+        """The recorded file, or else a new name. A run directory that was renamed since keeps its files' names."""
+        result = self._recorded(target)
+        if result is not None:
+            return self.directory.path / result["files"][0]["name"]
+        return self.directory.exports / f"{self._model_name()}-{target.quantization}.gguf"
+
+    def _model_name(self) -> str:
+        return model_name(self.directory.read()["name"])
+
+    def _recorded(self, target: Target) -> dict[str, Any] | None:
+        return self.directory.read().get("exports", {}).get(str(target))
 
     def _merged_folder(self) -> Path:
         """The merged model: the exported one, the one of this call, or a new one."""
-        if is_done(self.directory.read().get("exports", {}).get("merged"), self.directory):
-            return self.shown
-        if not self.hidden.is_dir():
-            self._merge_into(self.hidden)
-        return self.hidden
+        if self._merged_now is None:
+            if is_done(self._recorded(Target("merged")), self.directory):
+                self._merged_now = self.shown
+            else:
+                self._merge_into(self.hidden)
+        return self._merged_now
 
     def _merge_into(self, folder: Path) -> Merged:
-        recorded = self.directory.read()["base_model"]["sha256"]
-        if self.base.fingerprint() != recorded:
-            raise UserError(f"{self.base.folder.name}: this is not the base model that the adapter was trained on (its fingerprint differs). Pass the right one with --model DIR.")
-        return merge(self.base.folder, self.directory.adapter, folder)
+        if self.base.fingerprint() != self.directory.read()["base_model"]["sha256"]:
+            raise UserError(
+                f"{self.base.folder.name}: this is not the base model that the adapter was trained on (its fingerprint differs). Pass the right one with --model DIR."
+            )
+        merged = merge(self.base.folder, self.directory.adapter, folder)
+        self._merged_now = folder
+        return merged
 
-    def _prompts(self) -> list[dict[str, Any]]:
+    def _questions(self) -> list[dict[str, Any]]:
+        """The first held-out questions with the adapter's answers; none when the run asked none."""
         file = self.directory.evaluation / "prompts.jsonl"
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         return [json.loads(line) for line in lines[: proof.QUESTIONS]]
 
+    def _prompts(self) -> list[list[int]]:
+        return [line["prompt_ids"] for line in self._questions()] or [proof.question(self.chat)]
+
     def _longest(self) -> int:
         return self.directory.read()["recipe"]["values"]["evaluate"]["max_new_tokens"]
 
-    def _merged_answers(self, folder: Path) -> list[list[int]]:
-        if self._answers is None:
-            plan = self.directory.read()["plan"]
-            prompts = [line["prompt_ids"] for line in self._prompts()]
-            self._answers = proof.merged_answers(
-                folder, self.chat, prompts, dtype=plan["dtype"]["value"], device=plan["device"]["value"], max_new_tokens=self._longest()
-            )
-        return self._answers
+    def _same_as_adapter(self, folder: Path) -> list[dict[str, Any]]:
+        """The merged model's answers against the adapter's; a note where no device has room for the merged model."""
+        questions, plan = self._questions(), self.directory.read()["plan"]
+        dtype = plan["dtype"]["value"]
+        try:
+            device, reason = proof.room(folder, dtype=dtype, device=plan["device"]["value"])
+        except MachineError as error:
+            self._notes = [f"not compared with the adapter: {error}"]
+            return []
+        self._notes = [reason] if reason else []
 
-    def _same_as_adapter(self, folder: Path) -> dict[str, Any]:
-        return proof.same_as_adapter(self._merged_answers(folder), [line["answer_ids"] for line in self._prompts()])
+        def answers(model: Path, prompts: list[list[int]], adapter: Path | None = None) -> list[proof.Reference]:
+            return proof.references(model, self.chat, prompts, dtype=dtype, device=device, max_new_tokens=self._longest(), adapter=adapter)
+
+        if self._references is None:
+            self._references = answers(folder, self._prompts())
+            self._adapter_answers = [line["answer_ids"] for line in questions]
+            if plan["load_in_4bit"]["value"] and questions:
+                # NF4's rounding moves answers by more than a merge does: so the adapter answers again, on the 16-bit base.
+                on_nf4, on_16_bit = self._adapter_answers, answers(self.base.folder, self._prompts(), self.directory.adapter)
+                self._adapter_answers = [reference.ids for reference in on_16_bit]
+                shares = [proof.agreement(one, other) for one, other in zip(on_nf4, self._adapter_answers)]
+                self._nf4_note = (
+                    f"the adapter was trained on NF4 weights; on the 16-bit base, which is what is exported, {shares.count(1.0)} of {len(shares)} answers are the same, "
+                    f"{sum(shares) / len(shares):.1%} of their tokens up to the first difference"
+                )
+        self._notes += [self._nf4_note] if self._nf4_note else []
+        return [proof.same_as_adapter(self._references if questions else [], self._adapter_answers, end_ids=self.chat.end_ids)]
 
     def _result(self, files: Sequence[Path], checks: list[dict[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
         entries = [{"name": os.fspath(file.relative_to(self.directory.path)), "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
         return {"files": entries, "checks": checks, "notes": list(notes)}
+
+
+def model_name(run: str) -> str:
+    """The run's name as Ollama takes it for a model, and as any file system takes it: letters, digits, dot, dash, underscore.
+
+    ollama's types/model/name.go: 80 characters at most, the first a letter, a digit or an underscore.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", run).strip("-.")[:80].rstrip("-.") or "model"
 
 
 def ollama_template(model_dir: Path, chat: Chat) -> tuple[GoTemplate, ChatTemplate]:
@@ -227,7 +299,10 @@ def ollama_template(model_dir: Path, chat: Chat) -> tuple[GoTemplate, ChatTempla
     return derive_template(render, bos_token=bos, drop_bos=adds_bos), ChatTemplate(render, bos, adds_bos)
 
 
-def end_texts(chat: Chat) -> tuple[str, ...]:
-    """The texts of every token that ends a generation: the turn end and eos."""
-    texts = [chat.turn_end, *(chat.tokenizer.convert_ids_to_tokens(index) for index in chat.end_ids)]
-    return tuple(dict.fromkeys(texts))
+def end_texts(chat: Chat, model_dir: Path) -> tuple[str, ...]:
+    """The texts of every token that ends a generation: the turn end, eos, and what generation_config.json adds to them."""
+    file = model_dir / "generation_config.json"
+    eos = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+    ids = [*chat.end_ids, *(eos if isinstance(eos, list) else [] if eos is None else [eos])]
+    texts = [chat.turn_end, *(chat.tokenizer.convert_ids_to_tokens(index) for index in ids)]
+    return tuple(dict.fromkeys(text for text in texts if text))
