@@ -129,10 +129,8 @@ def test_a_recipe_survives_its_own_plain_values(name: str):
 
 # What the files look like
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="its batch sizes have no comment yet; take this mark away with the comment's arrival")
 
-
-@pytest.mark.parametrize("file", [pytest.param(name, marks=NOT_YET) if name == "smollm2_135m.py" else name for name in FILES])
+@pytest.mark.parametrize("file", FILES)
 def test_every_number_in_a_recipe_file_has_its_source_beside_it(file: str):
     assert bare_numbers((FOLDER / file).read_text(encoding="utf-8")) == []
 
@@ -229,7 +227,7 @@ def test_a_recipe_file_without_a_recipe_is_refused(tmp_path: Path):
 def test_a_recipe_file_whose_recipe_is_something_else_is_refused(tmp_path: Path):
     path = tmp_path / "plain.py"
     path.write_text('RECIPE = {"model": "me/mine"}\n', encoding="utf-8")
-    assert found_in(path) == f"{path}: RECIPE is a dict; expected a unsloth_ft.recipe.Recipe."
+    assert found_in(path) == f"{path}: RECIPE is a dict; expected an unsloth_ft.recipe.Recipe."
 
 
 def test_a_syntax_error_in_a_recipe_file_names_the_file_and_the_line(tmp_path: Path):
@@ -241,7 +239,7 @@ def test_a_syntax_error_in_a_recipe_file_names_the_file_and_the_line(tmp_path: P
 def test_an_unknown_name_in_a_recipe_file_is_refused(tmp_path: Path):
     path = tmp_path / "unimported.py"
     path.write_text('RECIPE = Recipe(model="me/mine")\n', encoding="utf-8")
-    assert found_in(path) == f"{path}: NameError: name 'Recipe' is not defined"
+    assert found_in(path) == f"{path}:1: NameError: name 'Recipe' is not defined"
 
 
 def test_every_wrong_value_in_a_recipe_file_is_named_at_once(tmp_path: Path):

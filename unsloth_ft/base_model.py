@@ -14,6 +14,10 @@ from unsloth_ft.plan import ModelFacts
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 HUB_TIMEOUT_SECONDS = 10
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
+OTHER_SIZES = ("intermediate_size", "max_position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class BaseModel:
 
     @property
     def config(self) -> dict:
-        return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return _json(self.folder / "config.json")
 
     @property
     def config_sha256(self) -> str:
@@ -40,11 +44,17 @@ class BaseModel:
     def facts(self) -> ModelFacts:
         """config.json in numbers. Raises UserError when it is not a causal language model's."""
         config = self.config
-        missing = [key for key in ("hidden_size", "num_hidden_layers", "vocab_size") if key not in config]
-        if missing or not config.get("architectures"):
-            raise UserError(f"{self.model}: config.json has no {', '.join(missing or ['architectures'])}; expected a causal language model.")
+        missing = [key for key in ("architectures", *SIZES) if not config.get(key)]
+        if missing:
+            raise UserError(f"{self.model}: config.json has no {', '.join(missing)}; expected a causal language model.")
+        wrong = [key for key in (*SIZES, *OTHER_SIZES) if type(config.get(key, 1)) is not int or config.get(key, 1) < 1]
+        if wrong:
+            raise UserError(f"{self.model}: config.json says {', '.join(f'{key} {config[key]!r}' for key in wrong)}; expected a positive number.")
+        architecture = config["architectures"][0] if isinstance(config["architectures"], list) else config["architectures"]
+        if not str(architecture).endswith("ForCausalLM"):
+            raise UserError(f"{self.model}: config.json names the architecture {architecture}; expected a causal language model (…ForCausalLM).")
         return ModelFacts(
-            architecture=config["architectures"][0],
+            architecture=architecture,
             num_hidden_layers=config["num_hidden_layers"],
             hidden_size=config["hidden_size"],
             intermediate_size=config.get("intermediate_size", 4 * config["hidden_size"]),
@@ -69,7 +79,10 @@ def weight_files(folder: Path) -> list[Path]:
     """The folder's safetensors files, by its index where it has one. Raises UserError when a shard is missing."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = _json(index).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise UserError(f"{folder.name}: {index.name} has no weight_map from tensors to files; download the model again.")
+        names = sorted(set(shards.values()))
         for name in names:
             # transformers follows "../" in a shard index; a model folder has no business outside itself.
             if Path(name).name != name:
@@ -101,6 +114,8 @@ def find(model: str, *, revision: str | None = None, wheel: str | None = None, o
 
 def _checked(folder: Path) -> Path:
     folder = folder.resolve()
+    if folder.is_file():
+        raise UserError(f"{folder.name}: a file; expected a folder with config.json and safetensors.")
     if not folder.is_dir():
         raise UserError(f"{folder.name}: no such model folder.")
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -108,15 +123,34 @@ def _checked(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder.name}: no config.json in it; expected a Hugging Face model folder.")
     if not weight_files(folder):
-        pickles = [file.name for file in folder.glob("*.bin")]
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         found = f"only {pickles[0]}, a pickle that can run code" if pickles else "none"
         raise UserError(f"{folder.name}: no safetensors weights in it ({found}).")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = _json(folder / "config.json")
     if "auto_map" in config:
         raise UserError(f"{folder.name}: its config asks for code from the model's own repository (auto_map); that is not run.")
     if config.get("quantization_config"):
         raise UserError(f"{folder.name}: its weights are quantized already; name the 16-bit model, which the merge needs too.")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise UserError(f"{folder.name}: no tokenizer in it; expected tokenizer.json.")
     return folder
+
+
+def _json(file: Path) -> dict:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file.parent.name}/{file.name}: not JSON ({error}); download the model again.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{file.parent.name}/{file.name}: a {type(value).__name__}; expected a JSON object.")
+    return value
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder of the hub's cache has what a model needs; a broken-off download has not."""
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    weights = all((folder / str(name)).is_file() for name in _json(index).get("weight_map", {}).values()) if index.is_file() else single.is_file()
+    return weights and (folder / "config.json").is_file() and any((folder / name).is_file() for name in TOKENIZERS)
 
 
 def _from_hub(model: str, revision: str | None, offline: bool) -> tuple[Path | None, str | None, str]:
@@ -128,7 +162,8 @@ def _from_hub(model: str, revision: str | None, offline: bool) -> tuple[Path | N
     offline = offline or constants.HF_HUB_OFFLINE
     try:
         folder = snapshot_download(model, revision=revision, allow_patterns=WANTED_FILES, local_files_only=True)
-        return Path(folder), os.path.basename(folder), ""
+        if offline or _is_whole(Path(folder)):
+            return Path(folder), os.path.basename(folder), ""
     except (LocalEntryNotFoundError, FileNotFoundError):
         if offline:
             return None, None, "not in the hub's cache, and offline"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import json
+import os
 import pkgutil
 import re
+import traceback
 import types
 import typing
 from dataclasses import dataclass
@@ -19,6 +22,24 @@ from unsloth_ft.errors import UserError, nearest
 from unsloth_ft.recipe import Recipe
 
 ENTRY_POINTS = "unsloth_ft.recipes"
+# What people type elsewhere for a field of ours; spelling alone does not lead from one to the other.
+OTHER_NAMES = {
+    "alpha": "lora.lora_alpha",
+    "batch_size": "train.per_device_train_batch_size",
+    "dropout": "lora.lora_dropout",
+    "epochs": "train.num_train_epochs",
+    "grad_accum": "train.gradient_accumulation_steps",
+    "lora_r": "lora.r",
+    "lr": "train.learning_rate",
+    "max_length": "max_seq_length",
+    "rank": "lora.r",
+    "scheduler": "train.lr_scheduler_type",
+    "steps": "train.max_steps",
+}
+# A user's recipe file is a program; whatever it raises is its author's to mend.
+RECIPE_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +105,7 @@ def validated(values: dict, source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(_sentence(problem, source) for problem in error.errors())) from None
+        raise UserError(_sentences(error, source)) from None
 
 
 def fields(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, str]:
@@ -111,24 +132,38 @@ def _module(name: str) -> str:
 def _from_file(path: Path) -> Recipe:
     if not path.is_file():
         raise UserError(f"{path}: no such recipe file.")
-    spec = importlib.util.spec_from_file_location(f"unsloth_ft_user_recipe_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise UserError(f"{path}: not a Python file; a recipe is a .py file with a RECIPE.")
+    name = f"unsloth_ft_user_recipe_{path.stem}"
+    spec = importlib.util.spec_from_loader(name, _Loader(name, os.fspath(path)))
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except ValidationError as error:
-        raise UserError("\n".join(_sentence(problem, str(path)) for problem in error.errors())) from None
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+        raise UserError(_sentences(error, str(path))) from None
+    except RECIPE_ERRORS as error:
+        raise UserError(f"{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     if "RECIPE" not in vars(module):
         raise UserError(f"{path}: no RECIPE in it; expected `RECIPE = Recipe(model=…)`.")
     return _checked(module.RECIPE, str(path))
 
 
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Reads a recipe and leaves no __pycache__ beside it."""
+
+    def set_data(self, *_: object, **__: object) -> None:
+        return
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """file:line of the recipe's own line that raised; the file alone where there is none (a syntax error names its own)."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == os.fspath(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
 def _checked(value: object, source: str) -> Recipe:
     if not isinstance(value, Recipe):
-        raise UserError(f"{source}: RECIPE is a {type(value).__name__}; expected a unsloth_ft.recipe.Recipe.")
+        raise UserError(f"{source}: RECIPE is a {type(value).__name__}; expected an unsloth_ft.recipe.Recipe.")
     return value
 
 
@@ -148,8 +183,8 @@ def _assign(values: dict, key: str, value: object) -> str | None:
     else:
         free = next((name for name in ("data.columns", "data.roles", "chat_template_kwargs") if key.startswith(name + ".")), None)
         if free is None:
-            candidates = [name for name in known if name.split(".")[-1] == parts[-1]]
-            hint = f" Did you mean {candidates[0]}?" if candidates else nearest(key, list(known))
+            candidates = [name for name in known if name.split(".")[-1] == parts[-1]] or [OTHER_NAMES.get(parts[-1].lower())]
+            hint = f" Did you mean {candidates[0]}?" if candidates[0] else nearest(key, list(known))
             return f'no recipe field "{key}".{hint} `unsloth-ft recipes show NAME` lists all.'
     if free:
         parts = [*free.split("."), key[len(free) + 1 :]]
@@ -168,10 +203,18 @@ def _section(annotation: object) -> type[BaseModel] | None:
     return None
 
 
+def _sentences(error: ValidationError, source: str) -> str:
+    """A line a mistake; a field of two types (true/false or text) reports one a type, of which the first is enough."""
+    return "\n".join(dict.fromkeys(_sentence(problem, source) for problem in error.errors()))
+
+
 def _sentence(problem: typing.Any, source: str) -> str:
-    key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    places = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+    if places[0] == "chat_template_kwargs":
+        return f"{source}: {'.'.join(places[:2])} is {problem['input']!r}; expected true, false or a text."
+    key = ".".join(places)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f'{source}: no recipe field "{key}".{nearest(key, list(fields()))}'
-    # Unions report one problem a branch, with the branch's type as the last part of the place.
-    return f"{source}: {key} is {problem['input']!r}; {message[0].lower()}{message[1:]}."
+    end = "" if message.endswith(("?", ".")) else "."
+    return f"{source}: {key} is {problem['input']!r}; {message[0].lower()}{message[1:]}{end}"

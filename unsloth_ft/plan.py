@@ -96,24 +96,24 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     steps_per_epoch = max(1, math.ceil(data.train_rows / (micro_batch.value * accumulation.value)))
     epochs = _epochs(recipe, data)
     steps = _max_steps(recipe, epochs.value, steps_per_epoch)
-    eval_steps = _every(train.eval_steps, steps_per_epoch, steps.value)
+    eval_steps = _eval_steps(train.eval_steps, train.save_steps, steps_per_epoch, steps.value)
     return Plan(
         backend=backend,
         device=Decision("cuda", hardware.summary) if hardware.gpu else Decision("cpu", hardware.summary),
         dtype=dtype,
         load_in_4bit=_load_in_4bit(recipe),
         max_seq_length=length,
-        num_train_epochs=epochs,
+        num_train_epochs=_epochs_of(steps.value, steps_per_epoch, recipe) if train.max_steps > 0 else epochs,
         max_steps=steps,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=accumulation,
         per_device_eval_batch_size=_eval_batch(recipe, micro_batch.value),
         learning_rate=Decision(train.learning_rate, "recipe; peak, after the warm-up"),
-        lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; warm-up {_warmup(train.warmup_steps)}"),
+        lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; {_warmup(train.warmup_steps, steps.value)}"),
         optim=_optim(recipe, hardware),
         gradient_checkpointing=_checkpointing(recipe, model, hardware, backend.value, micro_batch.value * length.value),
         eval_steps=eval_steps,
-        save_steps=_save_steps(train.save_steps, eval_steps.value),
+        save_steps=_save_steps(train.save_steps, eval_steps.value, steps.value),
     )
 
 
@@ -126,6 +126,10 @@ def _dtype(recipe: Recipe, hardware: Hardware) -> Decision[str]:
     gpu = hardware.gpu
     if recipe.dtype == "bfloat16" and gpu and gpu.compute_capability < (8, 0):
         raise UserError(f"dtype is bfloat16, but {gpu.name} is {gpu.sm}; bfloat16 needs SM 8.0. Leave dtype out, or set float16.")
+    if recipe.dtype == "float16" and not gpu:
+        raise UserError("dtype is float16, but there is no GPU, and torch trains float16 on a GPU only. Leave dtype out, or set bfloat16 or float32.")
+    if recipe.dtype == "bfloat16" and not gpu and not hardware.cpu_has_bfloat16:
+        return Decision("bfloat16", "recipe; slow, this CPU has no bfloat16 instructions")
     if recipe.dtype:
         return Decision(recipe.dtype, "recipe")
     if gpu:
@@ -159,6 +163,9 @@ def _batch(recipe: Recipe, data: DataFacts) -> tuple[Decision[int], Decision[int
     micro, accumulation = recipe.train.per_device_train_batch_size, recipe.train.gradient_accumulation_steps
     if data.train_rows < micro:
         return Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}"), Decision(1, "one batch is all there is")
+    if data.train_rows < micro * accumulation:
+        reason = f"only {data.train_rows} training rows; the recipe says {accumulation}"
+        return Decision(micro, "recipe"), Decision(math.ceil(data.train_rows / micro), reason)
     return (
         Decision(micro, "recipe"),
         Decision(accumulation, f"recipe; effective batch size {micro * accumulation}"),
@@ -189,18 +196,30 @@ def _max_steps(recipe: Recipe, epochs: float, steps_per_epoch: int) -> Decision[
     return Decision(max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} steps")
 
 
-def _every(asked: int | None, steps_per_epoch: int, steps: int) -> Decision[int]:
+def _epochs_of(steps: int, steps_per_epoch: int, recipe: Recipe) -> Decision[float]:
+    unused = recipe.train.num_train_epochs
+    instead = f"; the recipe's num_train_epochs {unused:g} is not used" if unused is not None else ""
+    return Decision(round(steps / steps_per_epoch, 4), f"max_steps {steps}, an epoch has {steps_per_epoch}{instead}")
+
+
+def _eval_steps(asked: int | None, save_steps: int | None, steps_per_epoch: int, steps: int) -> Decision[int]:
     if asked:
-        return Decision(min(asked, steps), "recipe")
+        return Decision(min(asked, steps), "recipe" if asked <= steps else f"the run's last step; the recipe says {asked}")
+    # One epoch or less: ten looks at the eval loss, so that early stopping has something to see.
+    every = math.ceil(steps / 10) if steps <= steps_per_epoch else steps_per_epoch
+    if save_steps:
+        # The best checkpoint can only be kept where one is saved.
+        return Decision(min(steps, save_steps * max(1, every // save_steps)), "a multiple of save_steps, about once an epoch")
     if steps <= steps_per_epoch:
-        # One epoch or less: ten looks at the eval loss, so that early stopping has something to see.
-        return Decision(max(1, math.ceil(steps / 10)), f"ten evaluations in {steps} steps")
-    return Decision(steps_per_epoch, "once an epoch")
+        return Decision(every, f"evaluations in {steps} steps: {math.ceil(steps / every)}")
+    return Decision(every, "once an epoch")
 
 
-def _save_steps(asked: int | None, eval_steps: int) -> Decision[int]:
+def _save_steps(asked: int | None, eval_steps: int, steps: int) -> Decision[int]:
     if asked is None:
         return Decision(eval_steps, "with each evaluation")
+    if asked >= steps:
+        return Decision(eval_steps, f"with each evaluation; the recipe says {asked}, the run has {steps} steps")
     if eval_steps % asked:
         raise UserError(f"train.save_steps is {asked}, evaluations come every {eval_steps} steps; expected a divisor of {eval_steps}, so that the best checkpoint is kept.")
     return Decision(asked, "recipe")
@@ -213,8 +232,12 @@ def _eval_batch(recipe: Recipe, micro_batch: int) -> Decision[int]:
     return Decision(micro_batch, "as in training; it keeps no activations, so it needs less")
 
 
-def _warmup(steps: float) -> str:
-    return f"{steps:.0%} of the steps" if steps < 1 else f"{steps:g} steps"
+def _warmup(warmup_steps: float, max_steps: int) -> str:
+    steps = steps_of_warmup(warmup_steps, max_steps)
+    if steps == 0:
+        return "no warm-up"
+    late = ", so the peak is never reached" if steps >= max_steps > 1 else ""
+    return f"warm-up {steps} of {max_steps} steps{late}"
 
 
 def _optim(recipe: Recipe, hardware: Hardware) -> Decision[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
 from unsloth_ft.chat import Chat, Row, load_tokenizer
 from unsloth_ft.data import Conversation, Dataset
+from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
-from unsloth_ft.plan import Plan, resolve
+from unsloth_ft.plan import DataFacts, Plan, resolve
 from unsloth_ft.recipe import Recipe
+
+# What two runs must have in common beyond the recipe: the decisions that make the losses what they are.
+DECIDING = ("backend", "device", "dtype", "max_seq_length", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "optim", "eval_steps")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Prepared:
     held_out_from: str
     rows: tuple[Row, ...]
     held_out_rows: tuple[Row, ...]
+    facts: DataFacts
     xray: xray.XRay
     plan: Plan
     backend: Backend | None
@@ -54,15 +60,16 @@ class Prepared:
         return self.request.recipe.recipe
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs the same run; a run directory goes on only with the same."""
+        """What makes two runs the same run; a run directory goes on only with the same.
+
+        The base model counts by its weights, not by its name: ./model and /home/me/model are one.
+        """
         return {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.model_dump(mode="json", exclude={"model", "revision", "wheel"}),
             "data_sha256": data.conversations_sha256(self.train),
             "held_out_sha256": data.conversations_sha256(self.held_out),
             "base_model_sha256": self.base.fingerprint(),
-            "backend": self.plan.backend.value,
-            "device": self.plan.device.value,
-            "dtype": self.plan.dtype.value,
+            "plan": {name: decision.value for name, decision in self.plan if name in DECIDING},
         }
 
 
@@ -98,23 +105,29 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     if request.offline:
         go_offline()
     recipe = request.recipe.recipe
+    check_report_to(recipe)
+    machine = hardware.detect()
+    hardware.pin(machine)
+    chosen = backends.choose(request.backend, machine)
     dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
     train, held_out, held_out_from, findings = _held_out(request, dataset)
-    machine = hardware.detect()
-    chosen = backends.choose(request.backend, machine)
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
     backend = backends.activate(chosen.value) if activate else None
     with backends.third_party():
         tokenizer = load_tokenizer(base.folder)
+        check_optim(recipe)
     chat = Chat(
         tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
     )
     rows, held_out_rows = xray.encode_all(train, chat), xray.encode_all(held_out, chat)
-    plan = resolve(recipe, xray.measure(rows, held_out_rows), facts, machine, chosen)
+    measured = xray.measure(rows, held_out_rows)
+    plan = resolve(recipe, measured, facts, machine, chosen)
     length = plan.max_seq_length.value
     kept, seen = xray.look(rows, length, tokenizer)
     held_out_kept, held_out_seen = xray.look(held_out_rows, length, tokenizer)
+    # Steps and epochs count the rows that are trained on; the lengths stay those of the data.
+    plan = resolve(recipe, replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept)), facts, machine, chosen)
     asked = {row.where for row in held_out_kept}
     return Prepared(
         request=request,
@@ -127,6 +140,7 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         held_out_from=held_out_from,
         rows=kept,
         held_out_rows=held_out_kept,
+        facts=measured,
         xray=seen,
         plan=plan,
         backend=backend,
@@ -138,6 +152,23 @@ def go_offline() -> None:
     """Tells every library in this process to open no socket; before any of them is imported."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         os.environ[name] = "1"
+    os.environ["WANDB_MODE"] = "offline"
+
+
+def check_report_to(recipe: Recipe) -> None:
+    """Raises MachineError when the metrics are to go to a package that is not installed; transformers would say so at step 1."""
+    package = recipe.train.report_to
+    if package != "none" and importlib.util.find_spec(package) is None:
+        raise MachineError(f"train.report_to is {package}, which is not installed: pip install {package}, or leave train.report_to out.")
+
+
+def check_optim(recipe: Recipe) -> None:
+    """Raises UserError for an optimizer that transformers doesn't know."""
+    from transformers.training_args import OptimizerNames
+
+    known = [name.value for name in OptimizerNames]
+    if recipe.train.optim is not None and recipe.train.optim not in known:
+        raise UserError(f'train.optim is "{recipe.train.optim}"; expected a name of transformers.TrainingArguments.optim.{nearest(recipe.train.optim, known)}')
 
 
 def template_sha256(chat: Chat) -> str:
@@ -151,7 +182,7 @@ def data_record(prepared: Prepared) -> dict[str, Any]:
     def files(dataset: Dataset) -> list[dict[str, Any]]:
         return [{"name": Path(file.path).name, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows} for file in dataset.files]
 
-    facts = xray.measure(prepared.rows, prepared.held_out_rows)
+    facts = prepared.facts
     return {
         "files": files(prepared.dataset),
         "shape": prepared.dataset.shape,

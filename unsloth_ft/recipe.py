@@ -9,13 +9,23 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+
+
+def no_truth_value(value: object) -> object:
+    """pydantic reads true as 1; a rank of "true" is a mistake."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(no_truth_value)]
+Count = Annotated[Whole, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -57,7 +67,7 @@ class Train(Section):
     """Peak rate. 0 is allowed: it is the control run that must come out as "no change"."""
     num_train_epochs: Positive | None = None
     """None: by the number of rows."""
-    max_steps: Annotated[int, Field(ge=-1)] = -1
+    max_steps: Whole = -1
     """Stop after so many optimizer steps; -1: by the epochs."""
     per_device_train_batch_size: Count = 2
     """Rows a forward pass."""
@@ -85,14 +95,21 @@ class Train(Section):
     """Save every so many steps; None: with each evaluation."""
     save_total_limit: Count = 2
     """Checkpoints kept, the best among them."""
-    early_stopping_patience: Annotated[int, Field(ge=0)] = 2
+    early_stopping_patience: Annotated[Whole, Field(ge=0)] = 2
     """Evaluations without a better eval loss before the run stops; 0: never stop early."""
     logging_steps: Count = 1
     """A line in metrics.jsonl every so many steps."""
-    report_to: str = "none"
-    """tensorboard, wandb, trackio or none."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 3407
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    """Who else gets the metrics; none: metrics.jsonl alone."""
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 3407
     """Initial adapter weights, order of the rows, split, bootstrap."""
+
+    @field_validator("max_steps")
+    @classmethod
+    def steps_or_none(cls, steps: int) -> int:
+        if steps != -1 and steps < 1:
+            raise ValueError("expected 1 or more, or -1 for as many as the epochs have")
+        return steps
 
 
 class Data(Section):
@@ -117,11 +134,11 @@ class Evaluate(Section):
 
     max_new_tokens: Count = 64
     """Longest greedy answer, in tokens."""
-    answers: Annotated[int, Field(ge=0)] = 64
+    answers: Annotated[Whole, Field(ge=0)] = 64
     """Held-out rows that are answered greedily (token F1, exact match); 0: none."""
-    side_by_side: Annotated[int, Field(ge=0)] = 10
+    side_by_side: Annotated[Whole, Field(ge=0)] = 10
     """Answers shown before and after in the report."""
-    bootstrap_samples: Annotated[int, Field(ge=100)] = 10_000
+    bootstrap_samples: Annotated[Whole, Field(ge=100)] = 10_000
     """Resamples of the held-out rows for the 95 % interval of the difference in loss."""
     require: Literal["nothing", "not_worse", "better"] = "nothing"
     """The verdict that is demanded; exit 4 when it does not hold."""
@@ -136,7 +153,7 @@ class Recipe(Section):
     """A commit of the hub repository; None: its newest."""
     load_in_4bit: bool = False
     """True: QLoRA, the frozen base in NF4. False: LoRA on a 16-bit base."""
-    max_seq_length: Annotated[int, Field(ge=8)] | None = None
+    max_seq_length: Annotated[Whole, Field(ge=8)] | None = None
     """Longest row in tokens; None: p95 of the data × 1.2, capped by the model."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None
     """Compute type; None: by the card."""

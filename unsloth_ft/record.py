@@ -7,12 +7,15 @@ can be passed on. This machine's own paths, which `resume` and `export` need, ar
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +27,8 @@ from unsloth_ft import __version__
 from unsloth_ft.errors import BusyError, MachineError, UserError
 
 SCHEMA = 1
+LOCK, RECORD, LOCAL = ".lock", "run.json", "local.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors",
             "unsloth", "unsloth_zoo", "gguf", "xllamacpp", "triton", "xformers")
 
@@ -36,15 +41,16 @@ class RunDirectory:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        # "." and ".." name a directory too.
+        return os.path.basename(os.path.abspath(self.path))
 
     @property
     def record_file(self) -> Path:
-        return self.path / "run.json"
+        return self.path / RECORD
 
     @property
     def local_file(self) -> Path:
-        return self.path / "local.json"
+        return self.path / LOCAL
 
     @property
     def metrics_file(self) -> Path:
@@ -74,36 +80,49 @@ class RunDirectory:
         """run.json. Raises UserError when there is none, or when it is none of ours."""
         if not self.record_file.is_file():
             raise UserError(f"{self.name}: no run.json in it; expected a run directory, as `unsloth-ft run` makes them.")
-        try:
-            record = json.loads(self.record_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{self.name}/run.json: not JSON ({error}); the run directory is damaged.") from None
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        record = self._read(self.record_file)
+        if record.get("schema") != SCHEMA:
             raise UserError(f"{self.name}/run.json: not a run record of schema {SCHEMA}.")
         return record
 
     def read_local(self) -> dict[str, Any]:
-        return json.loads(self.local_file.read_text(encoding="utf-8")) if self.local_file.is_file() else {}
+        """This machine's own paths; nothing where the run was made elsewhere."""
+        return self._read(self.local_file) if self.local_file.is_file() else {}
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.name}/{file.name}: not JSON ({error}); the run directory is damaged.") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{self.name}/{file.name}: not a JSON object; the run directory is damaged.")
+        return value
 
     def update(self, **parts: Any) -> dict[str, Any]:
         """Puts the parts into run.json in one step; what was there under other names stays."""
         known = self.read() if self.record_file.is_file() else {"schema": SCHEMA, "name": self.name, "created": now(), "warnings": []}
-        record = without_folders(known | parts, self.private_folders())
+        record = self.public(known | parts)
         record["updated"] = now()
-        write_atomically(self.record_file, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.record_file, as_json(record))
         return record
 
     def private_folders(self) -> list[str]:
-        """Absolute folders that a message or a command may name, the longest first; run.json keeps what comes after them."""
+        """Folders that a message or a command may name, absolute or by "..", the longest first; run.json keeps what comes after them."""
         local = self.read_local()
         inputs = local.get("inputs", {})
         files = [*inputs.get("data_files", ()), *inputs.get("eval_data", ()), inputs.get("recipe"), inputs.get("model"), local.get("base_model"), os.path.abspath(self.path)]
         folders = {os.path.dirname(file) for file in files if file and os.path.isabs(file)} | {os.getcwd(), os.path.expanduser("~")}
-        return sorted(folders - {"/"}, key=len, reverse=True)
+        folders |= {os.path.realpath(folder) for folder in folders}
+        from_here = {os.path.relpath(folder) for folder in folders}
+        return sorted((folders - {"/"}) | {folder for folder in from_here if folder.startswith("..")}, key=len, reverse=True)
+
+    def public(self, value: Any) -> Any:
+        """The value as run.json may hold it: without this machine's folders."""
+        return without_folders(value, self.private_folders())
 
     def update_local(self, **parts: Any) -> None:
         """Puts this machine's own paths into local.json."""
-        write_atomically(self.local_file, json.dumps(self.read_local() | parts, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.local_file, as_json(self.read_local() | parts))
 
     def warn(self, *messages: str) -> None:
         """Adds warnings to run.json, each once."""
@@ -115,9 +134,10 @@ class RunDirectory:
         """Holds the directory for this process, making it where it is missing. Raises BusyError when another one does."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            stream = open(self.path / ".lock", "a")  # noqa: SIM115  held as long as the run
+            stream = open(self.path / LOCK, "a")  # noqa: SIM115  held as long as the run
         except OSError as error:
-            raise UserError(f"{self.name}: can't be written as a run directory ({error.strerror}). Name another with --out.") from None
+            kind = MachineError if error.errno in FULL else UserError
+            raise kind(f"{self.path}: can't be written as a run directory ({error.strerror}). Name another with --out.") from None
         with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,11 +145,55 @@ class RunDirectory:
                 raise BusyError(f"{self.name}: another process is working in this run directory.") from None
             yield
 
+    def is_held(self) -> bool:
+        """Whether a process is working in the directory now."""
+        if not (self.path / LOCK).is_file():
+            return False
+        with open(self.path / LOCK) as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def status(self) -> str:
+        """The status in run.json; "stopped" for a run that was killed, "damaged" where run.json can't be read."""
+        try:
+            status = self.read().get("status", "stopped")
+        except UserError:
+            return "damaged"
+        return "stopped" if status == "running" and not self.is_held() else status
+
+    def refuse_unusable(self) -> None:
+        """Raises UserError for a place that can't become a run directory: a file, a folder of other things, one that can't be written.
+
+        Nothing is written; to be called before anything is read.
+        """
+        if self.path.is_dir():
+            others = sorted(file.name for file in self.path.iterdir() if not self._is_own(file))
+            if others and not self.record_file.is_file():
+                raise UserError(f"{self.path}: holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no run directory. Name another with --out.")
+        place = next(folder for folder in (self.path, *self.path.absolute().parents) if os.path.lexists(folder))
+        if not place.is_dir():
+            raise UserError(f"{self.path}: {'is a file' if place == self.path else f'{place} is a file'}; expected a new directory or an earlier run's. Name another with --out.")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise UserError(f"{self.path}: {place} can't be written. Name another directory with --out.")
+
+    def remove_leftovers(self) -> None:
+        """Removes what a killed process left half written beside run.json and local.json; only while the directory is held."""
+        for file in self.path.iterdir():
+            if file.name.startswith((f".{RECORD}.", f".{LOCAL}.")):
+                file.unlink()
+
+    def _is_own(self, file: Path) -> bool:
+        # local.json is written before run.json, so a kill may leave it alone.
+        return file.name in (LOCK, LOCAL) or file.name.startswith((f".{RECORD}.", f".{LOCAL}."))
+
 
 def find(name: str, *, root: Path = Path("runs")) -> RunDirectory:
     """A run by its directory, or by its name under runs/. Raises UserError with the names that exist."""
     for path in (Path(name), root / name):
-        if (path / "run.json").is_file():
+        if name and (path / RECORD).is_file():
             return RunDirectory(path)
     known = ", ".join(directory.name for directory in all_runs(root=root)) or "none"
     raise UserError(f'"{name}" is no run: neither a run directory nor a name under {root}/ (there: {known}).')
@@ -155,30 +219,52 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises MachineError when the disk is full; the old file is untouched then.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = None
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        # A lone surrogate, from a file name that is no UTF-8, is written as an escape.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise MachineError(f"{path.name}: can't be written ({error.strerror}); {len(text.encode()):,} bytes are needed. Free some space and run the same command again.") from None
-    sync_folder(path.parent)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        size = len(text.encode(errors="backslashreplace"))
+        raise MachineError(f"{path.name}: can't be written ({error.strerror}); {size:,} bytes are needed. Free some space and run the same command again.") from None
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """Dataclass values as JSON, a line each; whole or not at all."""
-    write_atomically(path, "".join(json.dumps(asdict(value), ensure_ascii=False) + "\n" for value in values))
+    write_atomically(path, "".join(json.dumps(finite(asdict(value)), ensure_ascii=False) + "\n" for value in values))
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON with a line end; a number that is none (NaN, infinity) is null, since JSON has no word for it."""
+    return json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """The value with null for NaN and infinity, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
 
 
 def without_folders(value: Any, folders: Sequence[str]) -> Any:
-    """The value with the folders taken out of every text in it: /home/me/data/faq.jsonl becomes faq.jsonl."""
+    """The value with the folders taken out of every text in it: /home/me/data/faq.jsonl becomes faq.jsonl, /home/me itself a dot."""
     if isinstance(value, str):
         for folder in folders:
-            value = value.replace(folder + os.sep, "")
+            # Only where a path may begin, so that /a in /b/a/c stays; and only whole names, so that /home/me in /home/mek stays.
+            value = re.sub(rf"(?<![\w.-]){re.escape(folder)}/", "", value)
+            value = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w-])", ".", value)
         return value
     if isinstance(value, dict):
         return {key: without_folders(item, folders) for key, item in value.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import base_model, record
+from unsloth_ft import base_model, hardware, record
 from unsloth_ft.backends import third_party
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, load_tokenizer
@@ -36,7 +36,7 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
     directory = record.find(name)
     known = directory.read()
     if "training" not in known or not (directory.adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f'{directory.name} is not trained yet (status "{known["status"]}"). `unsloth-ft resume {directory.name}` goes on with it.')
+        raise UserError(f'{directory.name} is not trained yet (status "{directory.status()}"). `unsloth-ft resume {directory.name}` goes on with it.')
     recipe = Recipe.model_validate(known["recipe"]["values"])
     base = _base(directory, recipe, model, offline)
     if base.fingerprint() != known["base_model"]["sha256"]:
@@ -47,7 +47,14 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
         tokenizer = load_tokenizer(base.folder)
     chat = Chat(tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens)
     plan = Plan(**{key: Decision(entry["value"], entry["reason"]) for key, entry in known["plan"].items()})
-    return Reopened(directory, known, recipe, plan, base, chat)
+    return Reopened(directory, known, recipe, replace(plan, device=_device()), base, chat)
+
+
+def _device() -> Decision[str]:
+    """This machine's, which need not be the one that trained."""
+    machine = hardware.detect()
+    hardware.pin(machine)
+    return Decision("cuda" if machine.gpu else "cpu", machine.summary)
 
 
 def _base(directory: RunDirectory, recipe: Recipe, model: str | None, offline: bool) -> BaseModel:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from unsloth_ft import record
-from unsloth_ft.errors import GateError, UnslothFtError, UserError
+from unsloth_ft.begin import begin
+from unsloth_ft.errors import GateError, UnslothFtError
 from unsloth_ft.export.pipeline import export, preflight
 from unsloth_ft.export.targets import Target
-from unsloth_ft.prepare import Prepared, data_record, template_sha256
+from unsloth_ft.prepare import Prepared
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.report import terminal
 
@@ -42,54 +42,6 @@ def run(
             reported(directory, status="interrupted")
             raise
         return finish(prepared, directory)
-
-
-def begin(prepared: Prepared, directory: RunDirectory, command: list[str], local: dict[str, Any]) -> None:
-    """Writes what is known before the first weight; refuses a directory that holds another run."""
-    identity = prepared.identity()
-    if directory.record_file.is_file():
-        refuse_other_run(directory.read()["identity"], identity, directory)
-        directory.update_local(base_model=str(prepared.base.folder), **local)
-        directory.update(status="running")
-        directory.warn(*prepared.warnings)
-        return
-    if any(path.name != ".lock" for path in directory.path.iterdir()):
-        raise UserError(f"{directory.name}: holds other files and is no run directory. Name another with --out.")
-    base = prepared.base
-    directory.update_local(base_model=str(base.folder), **local)
-    directory.update(
-        status="running",
-        command=command,
-        identity=identity,
-        recipe={"name": prepared.request.recipe.name, "source": prepared.request.recipe.source, "values": prepared.recipe.model_dump(mode="json")},
-        plan=prepared.plan.as_json(),
-        data=data_record(prepared),
-        base_model={
-            "model": base.model,
-            "revision": base.revision,
-            "config_sha256": base.config_sha256,
-            "sha256": identity["base_model_sha256"],
-            "loaded_from": base.source,
-            "chat_template_sha256": template_sha256(prepared.chat),
-        },
-        seeds={"train": prepared.recipe.train.seed},
-        hardware=asdict(prepared.hardware),
-        versions=record.versions(),
-        warnings=list(prepared.warnings),
-    )
-
-
-def refuse_other_run(before: dict[str, Any], now: dict[str, Any], directory: RunDirectory) -> None:
-    """Raises UserError naming each difference between the run in this directory and the one asked for."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        parts = [flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value} for key, value in values.items()]
-        return {key: value for part in parts for key, value in part.items()}
-
-    old, new = flat(before), flat(now)
-    differences = [f"  {key}: {old.get(key)} there, {new.get(key)} now" for key in {**old, **new} if old.get(key) != new.get(key)]
-    if differences:
-        raise UserError(f"{directory.name} holds another run. Name another directory with --out. What differs:\n" + "\n".join(differences[:10]))
 
 
 def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console) -> PeftModel | None:

@@ -62,16 +62,28 @@ def program() -> None:
     """
 
 
+def usage_message(error: click.ClickException) -> str:
+    """What was wrong with the command line, and where its right form is shown; a group without a command shows its help."""
+    text = error.format_message()
+    if text.startswith("Usage:"):
+        return text
+    hint = f" `{error.ctx.command_path} --help` shows all." if isinstance(error, click.UsageError) and error.ctx and "--help" not in text else ""
+    return f"error: {text[:1].lower()}{text[1:]}{hint}"
+
+
 def main() -> None:
     """The entry point: every error of ours is a message and an exit code, anything else a bug of ours."""
     # Before anything imports torch: its threads would spin while the other library's work.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
-        program.main(standalone_mode=False)
+        # Without standalone mode click returns what it would have exited with, as after --help.
+        code = program.main(prog_name="unsloth-ft", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show(sys.stderr)
+        print(usage_message(error), file=sys.stderr)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unsloth_ft.cli import options
-from unsloth_ft.errors import UserError
+
+if TYPE_CHECKING:
+    from unsloth_ft.chat import Row
 
 
 @click.group()
@@ -29,7 +32,7 @@ def check(files: tuple[str, ...], settings: tuple[str, ...], offline: bool, as_j
     recipe = catalog.override(Recipe(model="any"), settings)
     found = reading.check(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
     if as_json:
-        options.print_json([vars(finding) for finding in found])
+        options.print_json([asdict(finding) for finding in found])
     errors = [finding for finding in found if finding.severity == "error"]
     if errors:
         if as_json:
@@ -50,7 +53,8 @@ def check(files: tuple[str, ...], settings: tuple[str, ...], offline: bool, as_j
 @options.MODEL
 @options.SET
 @options.OFFLINE
-def preview(file: str, recipe: str, rows: int, **inputs: Any) -> None:
+@options.JSON
+def preview(file: str, recipe: str, rows: int, as_json: bool, **inputs: Any) -> None:
     """Show rows of FILE as the model will see them, with the tokens it learns marked."""
     from rich.text import Text
 
@@ -70,11 +74,17 @@ def preview(file: str, recipe: str, rows: int, **inputs: Any) -> None:
         tokenizer = load_tokenizer(base.folder)
     chat = Chat(tokenizer, template_kwargs=values.chat_template_kwargs, train_on=values.data.train_on, special_tokens=values.data.special_tokens)
     encoded = xray.encode_all(dataset.conversations, chat)
+    if as_json:
+        options.print_json([_seen(row, xray.pieces(row, tokenizer)) for row in encoded[:rows]])
+        return
     facts = xray.measure(encoded, ())
     console = options.stdout()
     console.print(f"{len(encoded)} rows; tokens: p50 {facts.length_p50}, p95 {facts.length_p95}, max {facts.length_max}")
     for row in encoded[:rows]:
         console.print(f"{row.where}: {row.learned} of {len(row.input_ids)} tokens learned, between ⟦ ⟧")
         console.print(Text("  ") + terminal.example_text(tuple(xray.pieces(row, tokenizer))))
-    if not encoded:
-        raise UserError(f"{file}: no rows.")
+
+
+def _seen(row: Row, pieces: list[tuple[str, bool]]) -> dict[str, Any]:
+    shown = [{"text": text, "learned": learned} for text, learned in pieces]
+    return {"where": row.where, "tokens": len(row.input_ids), "learned_tokens": row.learned, "pieces": shown}

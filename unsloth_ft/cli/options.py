@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
+
+LINE_IN_A_FILE = 400  # characters; the plan's longest reason has about 150
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 OFFLINE = click.option("--offline", is_flag=True, help="Open no socket; use what is on this machine.")
 SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a recipe field, like lora.r=32.")
 MODEL = click.option("--model", metavar="ID|DIR", help="Another base model than the recipe's.")
-BACKEND = click.option("--backend", default="auto", metavar="NAME", help="auto, unsloth or peft.  [default: auto]")
+BACKEND = click.option("--backend", default="auto", type=click.Choice(("auto", "unsloth", "peft")), help="Who trains; auto chooses and says why.  [default: auto]")
 EVAL_DATA = click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows; else a share of the data is held out.")
 
 
@@ -26,8 +28,8 @@ def training_inputs(command: Callable[..., Any]) -> Callable[..., Any]:
             EVAL_DATA,
             MODEL,
             BACKEND,
-            click.option("--max-steps", type=int, metavar="N", help="Stop after N optimizer steps."),
-            click.option("--seed", type=int, metavar="N", help="Adapter weights, order of rows, split."),
+            click.option("--max-steps", type=click.IntRange(1), metavar="N", help="Stop after N optimizer steps."),
+            click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Adapter weights, order of rows, split."),
             SET,
             OFFLINE,
         )
@@ -38,12 +40,20 @@ def training_inputs(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def stderr() -> Console:
     """Where progress, warnings and reasons go; stdout carries the answer."""
-    return Console(stderr=True, soft_wrap=True)
+    return Console(stderr=True, soft_wrap=True, width=_width(sys.stderr))
 
 
 def stdout() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    return Console(soft_wrap=True, highlight=False, width=_width(sys.stdout))
+
+
+def _width(stream: TextIO) -> int | None:
+    """The terminal's own; in a file or a pipe a line is never broken, so that it can be searched."""
+    return None if stream.isatty() else LINE_IN_A_FILE
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on stdout."""
+    from unsloth_ft.record import as_json
+
+    click.echo(as_json(value), nl=False)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from unsloth_ft.cli import options
 from unsloth_ft.errors import GateError, UserError
+
+if TYPE_CHECKING:
+    from unsloth_ft.record import RunDirectory
 
 
 @click.command("eval")
@@ -19,7 +22,7 @@ from unsloth_ft.errors import GateError, UserError
 @options.JSON
 def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool, as_json: bool) -> None:
     """Score RUN's adapter on other questions: loss, perplexity, token F1 and exact match, before and after."""
-    from unsloth_ft import backends, data, prepare, xray
+    from unsloth_ft import backends, data, hardware, prepare, xray
     from unsloth_ft.evaluate.compare import compare
     from unsloth_ft.record import find
     from unsloth_ft.reopen import reopen
@@ -27,8 +30,10 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
 
     if offline:
         prepare.go_offline()
+    machine = hardware.detect()
+    hardware.pin(machine)
     # Before the tokenizer: Unsloth wants to be imported first.
-    backend = backends.activate(find(name).read()["plan"]["backend"]["value"])
+    backend = backends.activate(backends.choose(find(name).read()["plan"]["backend"]["value"], machine).value)
     run = reopen(name, model=model, offline=offline)
     dataset = data.load(files, columns=run.recipe.data.columns, roles=run.recipe.data.roles, offline=offline)
     rows, seen = xray.look(xray.encode_all(dataset.conversations, run.chat), run.plan.max_seq_length.value, run.chat.tokenizer)
@@ -50,7 +55,8 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
 @click.argument("name", metavar="RUN")
 @click.argument("question", required=False)
 @click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), metavar="N", help="Longest answer.")
-def chat(name: str, question: str | None, max_new_tokens: int) -> None:
+@options.JSON
+def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) -> None:
     """Ask RUN's exported GGUF, in llama.cpp: one QUESTION, or one a line until the end of input.
 
     Answers are greedy, as in the report. RUN may also be a .gguf file.
@@ -61,9 +67,14 @@ def chat(name: str, question: str | None, max_new_tokens: int) -> None:
 
     with LlamaCpp(_gguf(name), context_length=2048 + max_new_tokens) as llama:
         questions = [question] if question else (line.strip() for line in sys.stdin)
-        for each in questions:
-            if each:
-                click.echo(llama.chat([{"role": "user", "content": each}], max_new_tokens=max_new_tokens))
+        answered = []
+        for each in filter(None, questions):
+            answer = llama.chat([{"role": "user", "content": each}], max_new_tokens=max_new_tokens)
+            answered.append({"question": each, "answer": answer})
+            if not as_json:
+                click.echo(answer)
+    if as_json:
+        options.print_json(answered)
 
 
 @click.command()
@@ -130,14 +141,14 @@ def list_(as_json: bool) -> None:
     """Every run under runs/, the oldest first."""
     from unsloth_ft import record
 
-    found = [(directory, directory.read()) for directory in record.all_runs()]
+    found = [_line(directory) for directory in record.all_runs()]
     if as_json:
-        options.print_json([{"name": directory.name, "status": known["status"], "created": known["created"]} for directory, known in found])
+        options.print_json(found)
         return
     if not found:
         click.echo("no runs under runs/; `unsloth-ft run RECIPE --data FILE` makes one")
-    for directory, known in found:
-        click.echo(f"{known['created'][:16]}  {known['status']:<11}  {_verdict(known):<10}  {directory.name}")
+    for run in found:
+        click.echo(f"{run['created'][:16]:<16}  {run['status']:<11}  {run['verdict']:<10}  {run['name']}")
 
 
 @runs.command("show")
@@ -153,12 +164,19 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         options.print_json(known)
         return
-    click.echo(f"{directory.name}: {known['status']}; {known['recipe']['name']} on {', '.join(file['name'] for file in known['data']['files'])}")
+    files = ", ".join(file["name"] for file in known.get("data", {}).get("files", ()))
+    click.echo(f"{directory.name}: {directory.status()}; {known.get('recipe', {}).get('name')} on {files}")
+    if known.get("error"):
+        click.echo(f"error: {known['error']}")
     terminal.summary(known, options.stdout())
 
 
-def _verdict(known: dict[str, Any]) -> str:
-    return known.get("evaluation", {}).get("verdict", "")
+def _line(directory: RunDirectory) -> dict[str, str]:
+    """A run in one line; one that can't be read is named like the others."""
+    status = directory.status()
+    known = {} if status == "damaged" else directory.read()
+    verdict = known.get("evaluation", {}).get("verdict", "")
+    return {"name": directory.name, "status": status, "created": known.get("created", ""), "verdict": verdict}
 
 
 def _gguf(name: str) -> Path:

@@ -44,11 +44,12 @@ def resume(name: str, offline: bool, as_json: bool) -> None:
 
     directory = record.find(name)
     local = directory.read_local()
-    if "inputs" not in local:
+    if "inputs" not in local or "exports" not in local:
         raise UserError(f"{directory.name}: its local.json is missing, which says where data and model lie. Give the command of its run.json again, with --out.")
     inputs = local["inputs"] | {"offline": offline or local["inputs"]["offline"]}
     wanted = targets.parse(local["exports"])
-    _run(inputs, wanted, os.fspath(directory.path), command=directory.read()["command"], as_json=as_json)
+    # The record keeps the command of its first run; a run killed before its record has none yet.
+    _run(inputs, wanted, os.fspath(directory.path), command=["unsloth-ft", "resume", directory.name], as_json=as_json)
 
 
 @click.command()
@@ -84,8 +85,11 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bo
     from unsloth_ft.record import RunDirectory
     from unsloth_ft.report import terminal
 
-    prepared = prepare.prepare(_request(inputs), activate=False)
-    preflight(wanted, prepared.base, prepared.chat, RunDirectory(Path(out or "runs")))
+    request = _request(inputs)
+    directory = RunDirectory(Path(out)) if out else RunDirectory(Path("runs") / "planned")
+    directory.refuse_unusable()
+    prepared = prepare.prepare(request, activate=False)
+    preflight(wanted, prepared.base, prepared.chat, directory)
     if as_json:
         options.print_json({"plan": prepared.plan.as_json(), "data": prepare.data_record(prepared), "warnings": list(prepared.warnings)})
     else:
@@ -101,9 +105,9 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     console = options.stderr()
     request = _request(inputs)
     directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(inputs['data_files'][0])}")
-    _refuse_bad_directory(directory.path, inputs)
+    directory.refuse_unusable()
     prepared = prepare.prepare(request, activate=True)
-    local = {"inputs": _absolute(inputs), "exports": [str(target) for target in wanted]}
+    local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
     try:
         result = run_all(prepared, directory, wanted, command=command, local=local, console=console)
     except Interrupted as error:
@@ -117,17 +121,8 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     answer.print(f"run directory: {directory.path}\nreport: {directory.report}")
 
 
-def _refuse_bad_directory(path: Path, inputs: dict[str, Any]) -> None:
-    """An output directory that is a file, or holds the input, is refused before anything is read."""
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--out {path}: is a file; expected a directory that is new, or an earlier run's.")
-    for file in (*inputs["data_files"], *inputs["eval_data"]):
-        if Path(file).exists() and path.resolve() == Path(file).resolve().parent and not (path / "run.json").is_file():
-            raise UserError(f"--out {path}: is the data's own folder; name another, like --out runs/{Path(file).stem}.")
-
-
-def _absolute(inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with paths that hold from any working directory, for `resume`."""
+def _absolute(inputs: dict[str, Any], model: str) -> dict[str, Any]:
+    """The inputs with paths that hold from any working directory, for `resume`. `model`: the one in use, asked for or the recipe's."""
 
     def path(text: str) -> str:
         return os.path.abspath(text) if os.path.exists(text) else text
@@ -135,7 +130,7 @@ def _absolute(inputs: dict[str, Any]) -> dict[str, Any]:
     changed = {"data_files": [path(file) for file in inputs["data_files"]], "eval_data": [path(file) for file in inputs["eval_data"]]}
     recipe = inputs["recipe"]
     changed["recipe"] = os.path.abspath(recipe) if recipe.endswith(".py") else recipe
-    changed["model"] = path(inputs["model"]) if inputs["model"] else None
+    changed["model"] = os.path.abspath(os.path.expanduser(model)) if os.path.isdir(os.path.expanduser(model)) else inputs["model"]
     return inputs | changed | {"settings": list(inputs["settings"])}
 
 
