@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 NAMES = ("unsloth", "peft")
-UNSLOTH_WITHOUT_GPU = (2026, 10, 9)  # first release whose FastLanguageModel trains on a CPU
+UNSLOTH_WITHOUT_GPU = "2026.10.9"  # first release whose FastLanguageModel trains on a CPU
 
 
 class Backend(Protocol):
@@ -71,6 +71,8 @@ def activate(name: str, *, quiet: bool = True) -> Backend:
     """Imports the backend, Unsloth before anything it patches. The first call in a process decides for good."""
     if name == "peft" and "unsloth" in sys.modules:
         raise RuntimeError("unsloth is imported already; the peft backend needs a process of its own")
+    if name == "unsloth" and "unsloth" not in sys.modules and sys.modules.keys() & {"peft", "trl"}:
+        raise RuntimeError("peft or trl is imported already; unsloth has to come first, in a process of its own")
     with third_party(quiet=quiet):
         if name == "unsloth":
             from unsloth_ft.backends.unsloth import UnslothBackend as Chosen
@@ -106,11 +108,13 @@ def third_party(*, quiet: bool = True) -> Iterator[None]:
 
 def _unsloth_obstacle(hardware: Hardware) -> str | None:
     """Why Unsloth can't run here, or None."""
+    from packaging.version import Version
+
     if importlib.util.find_spec("unsloth") is None:
         return "unsloth is not installed"
     version = _version("unsloth")
-    if hardware.gpu is None and tuple(int(part) for part in version.split(".")[:3]) < UNSLOTH_WITHOUT_GPU:
-        return f"unsloth {version} needs a GPU; {'.'.join(map(str, UNSLOTH_WITHOUT_GPU))} is the first that doesn't"
+    if hardware.gpu is None and Version(version) < Version(UNSLOTH_WITHOUT_GPU):
+        return f"unsloth {version} needs a GPU; {UNSLOTH_WITHOUT_GPU} is the first that doesn't"
     return None
 
 

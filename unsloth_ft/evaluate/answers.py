@@ -58,11 +58,27 @@ def greedy(model: Module, chat: Chat, prompts: Sequence[Sequence[int]], *, max_n
     return [answer for answer in answers if answer is not None]
 
 
-def questions(conversations: Sequence[Conversation], chat: Chat, *, limit: int) -> tuple[list[Conversation], list[list[int]], list[str]]:
-    """(conversations, prompt ids, expected answers) of the first `limit` held-out rows that have an answer to ask for."""
-    asked = [conversation for conversation in conversations if conversation.text is None][:limit]
-    prompts = [chat.prompt(conversation) for conversation in asked]
-    return asked, [ids for ids, _ in prompts], [expected for _, expected in prompts]
+def questions(
+    conversations: Sequence[Conversation], chat: Chat, *, limit: int, longest: int | None = None
+) -> tuple[list[Conversation], list[list[int]], list[str]]:
+    """(conversations, prompt ids, expected answers) of the first `limit` rows that have an answer to ask for.
+
+    A prompt of more than `longest` tokens is passed over: nothing that long was trained on, nor planned memory for.
+    """
+    asked: list[Conversation] = []
+    prompts: list[list[int]] = []
+    expected: list[str] = []
+    for conversation in conversations:
+        if len(asked) == limit:
+            break
+        if conversation.text is not None:
+            continue
+        ids, answer = chat.prompt(conversation)
+        if longest is None or len(ids) <= longest:
+            asked.append(conversation)
+            prompts.append(ids)
+            expected.append(answer)
+    return asked, prompts, expected
 
 
 def _answer(ids: list[int], chat: Chat) -> Answer:
@@ -73,4 +89,6 @@ def _answer(ids: list[int], chat: Chat) -> Answer:
     if chat.turn_end not in chat.control_tokens and chat.turn_end in text:
         # A template whose turns end in plain text: the runtime's stop string cuts there.
         text, stopped = text.split(chat.turn_end)[0], True
+        while kept and chat.turn_end in chat.tokenizer.decode(kept, skip_special_tokens=True):
+            kept = kept[:-1]
     return Answer(text.strip(), tuple(kept), stopped)

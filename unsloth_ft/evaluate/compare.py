@@ -90,7 +90,7 @@ def compare(
     """Losses and greedy answers of the base (adapter off) and of the tuned model (adapter on)."""
     from unsloth_ft.train.loop import autocast_dtype
 
-    asked, prompts, expected = questions(conversations, chat, limit=recipe.evaluate.answers)
+    asked, prompts, expected = questions(conversations, chat, limit=recipe.evaluate.answers, longest=plan.max_seq_length.value)
 
     def side() -> tuple[list[RowLoss], list[Answer]]:
         losses = row_losses(
@@ -106,7 +106,7 @@ def compare(
     pairs = tuple(
         Pair(
             where=conversation.where,
-            question=conversation.messages[-2].content if len(conversation.messages) > 1 else "",
+            question=_question(conversation),
             expected=wanted,
             before=before.text,
             after=after.text,
@@ -128,6 +128,12 @@ def compare(
             Prompt(conversation.where, tuple(ids), answer.ids) for conversation, ids, answer in zip(asked, prompts, answers_after)
         ),
     )
+
+
+def _question(conversation: Conversation) -> str:
+    """What stands before the last answer, or ''."""
+    last = max(index for index, message in enumerate(conversation.messages) if message.role == "assistant")
+    return conversation.messages[last - 1].content if last else ""
 
 
 def scores(losses: Sequence[RowLoss], answers: Sequence[Answer], expected: Sequence[str]) -> Scores:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from unsloth_ft.evaluate.losses import RowLoss, total
 
 CONFIDENCE = 0.95
+FEWEST_ROWS = 6  # five rows agree on a sign by chance in 2 × 2^-5 = 6.25 % of all cases: no 95 % statement can rest on them
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def bootstrap(before: Sequence[RowLoss], after: Sequence[RowLoss], *, samples: i
     """The difference of the mean loss a token, with a percentile interval from resampling rows in pairs.
 
     Rows are drawn with replacement, before and after together, so that what makes a row hard cancels out
-    (Efron & Tibshirani, An Introduction to the Bootstrap, chapters 8 and 13).
+    (Efron & Tibshirani, An Introduction to the Bootstrap, chapters 8 and 13). With fewer than FEWEST_ROWS rows the interval is
+    stretched to hold 0.
     """
     import numpy
 
@@ -64,4 +66,6 @@ def bootstrap(before: Sequence[RowLoss], after: Sequence[RowLoss], *, samples: i
         differences.append(gain[drawn].sum(axis=1) / tokens[drawn].sum(axis=1))
     tail = (1 - CONFIDENCE) / 2
     low, high = numpy.quantile(numpy.concatenate(differences)[:samples], [tail, 1 - tail])
+    if rows < FEWEST_ROWS:
+        low, high = min(low, 0.0), max(high, 0.0)
     return Interval(total(after) - total(before), float(low), float(high))
