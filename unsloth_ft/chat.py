@@ -1,15 +1,13 @@
 """Conversation -> token ids and labels: the one function that training, evaluation, export checks and the bench share.
 
-The tokenizer's own chat template is the only template. What is learned is found in the rendered text itself, by rendering
-the conversation again with one answer exchanged: where the two texts begin to differ the answer begins, where they end to
-differ it ends. So no marker of any model family is known here, and none is needed.
+The tokenizer's own chat template is the only template, and what is learned is found in the text that it renders
+(`chat_layout`): each answer, from where its prompt ends at inference through the token that ends the turn.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
+from unsloth_ft.chat_ids import Encoder, Span, Token, first_from
+from unsloth_ft.chat_layout import Layout, Template, last_answer, short
 from unsloth_ft.data.conversation import Conversation, Message
 from unsloth_ft.errors import UserError
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 IGNORE = -100  # torch's cross-entropy skips this label
 
-# Stand-ins for an answer; private-use characters, so that no text begins or ends with both.
-STAND_INS = ("\ue0a1", "\ue0a2")
+# What a template raises: its own refusals and undefined names (TemplateError), wrong types and numbers, too deep a recursion.
+TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -65,37 +65,37 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 class Chat:
     """A tokenizer with its chat template: renders conversations and turns them into rows."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, template_kwargs: dict | None = None, train_on: str = "assistant",
-                 special_tokens: str = "refuse") -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        template_kwargs: dict | None = None,
+        train_on: str = "assistant",
+        special_tokens: str = "refuse",
+    ) -> None:
         self.tokenizer = tokenizer
         self.template_kwargs = dict(template_kwargs or {})
         self.train_on = train_on
         self.special_tokens = special_tokens
+        self._encoder = Encoder(tokenizer)
+        self._template = Template(self._render)
 
-    @cached_property
+    @property
     def control_tokens(self) -> dict[str, int]:
         """The tokenizer's special tokens: spelling -> id."""
-        added = {token.content: index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        named = {token: self.tokenizer.convert_tokens_to_ids(token) for token in self.tokenizer.all_special_tokens}
-        return added | named
-
-    @cached_property
-    def _control_pattern(self) -> re.Pattern[str]:
-        spellings = sorted(self.control_tokens, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
+        return self._encoder.control_tokens
 
     @cached_property
     def turn_end(self) -> str:
         """What the template writes to end an answer: its first control token, like `<|im_end|>`, or else plain text."""
-        messages = (Message("user", "a"), Message("assistant", STAND_INS[0]))
-        text = self.render(messages)
-        return self._turn_end_in(text[text.rindex(STAND_INS[0]) + 1 :], "the chat template")
+        layout = self._template.lay_out((Message("user", "a"), Message("assistant", "b")))
+        return self._turn_end_in(layout.text[layout.contents[-1][1] :])
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
         """Ids that end a generation: the turn-end token and the tokenizer's eos."""
-        ids = self.tokenizer(self.turn_end, add_special_tokens=False)["input_ids"]
-        ends = ids[-1:] if self.turn_end in self.control_tokens else []
+        ids = [token.id for token in self._encoder.encode(self.turn_end)[0]]
+        ends = ids if len(ids) == 1 and ids[0] in self.tokenizer.added_tokens_decoder else []
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
 
@@ -113,204 +113,136 @@ class Chat:
         )
 
     def prompt(self, conversation: Conversation) -> tuple[list[int], str]:
-        """Ids of everything before the last answer, as at inference, and the answer that was expected."""
-        last = max(index for index, message in enumerate(conversation.messages) if message.role == "assistant")
-        text = self.render(conversation.messages[:last], add_generation_prompt=True)
-        contents = [message.content for message in conversation.messages[:last]]
-        return self.ids(text, contents), conversation.messages[last].content
+        """Ids of everything before the last answer, as at inference, and the answer that was expected.
 
-    def ids(self, text: str, contents: Iterable[str] = ()) -> list[int]:
+        They are the first ids of the conversation's row. Raises UserError as `encode` does.
+        """
+        last = last_answer(conversation.messages)
+        before = conversation.messages[:last]
+        try:
+            layout = self._template.lay_out_prompt(before)
+        except UserError as error:
+            raise UserError(f"{conversation.where}: {error}") from None
+        tokens, _ = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(before, layout))
+        return [token.id for token in tokens], conversation.messages[last].content
+
+    def ids(self, text: str) -> list[int]:
         """Token ids of a rendered text. The template writes BOS where the model wants it; none is added."""
-        return [index for index, _, _ in self._tokens(text, contents)]
+        return [token.id for token in self._encoder.encode(text)[0]]
 
     def encode(self, conversation: Conversation) -> Row:
         """One row, its labels set on what the assistant says and on what ends its turns.
 
-        Raises UserError, naming file and line, for a conversation that the template refuses or leaves out in part, for
-        control tokens inside a message, and for a row in which nothing would be learned.
+        Raises UserError, naming file and line, for a conversation that the template refuses, changes or leaves out in part,
+        for control tokens inside a message, and for a row in which nothing would be learned.
         """
-        if conversation.text is not None:
-            return self._encode_text(conversation)
-        contents = [message.content for message in conversation.messages]
-        self._refuse_control_tokens(conversation)
         try:
-            text = self.render(conversation.messages)
-        except TemplateError as error:
-            raise UserError(f"{conversation.where}: the model's chat template refuses this conversation: {error}") from None
-        self._refuse_left_out(conversation, text)
-        spans = self._spans(conversation, text)
-        tokens = self._tokens(text, contents)
-        ids = tuple(index for index, _, _ in tokens)
-        if self.train_on == "all":
-            learned = [True] * len(ids)
-        else:
-            learned = _covered(tokens, spans)
-        row = Row(ids, tuple(index if yes else IGNORE for index, yes in zip(ids, learned)), conversation.where, _ends(tokens, spans))
-        if row.learned == 0:
-            raise UserError(f"{conversation.where}: no token of this row would be learned. It renders as {_short(text)}; an answer was looked for in it.")
-        self._refuse_double_bos(row)
+            row = self._encode_messages(conversation) if conversation.text is None else self._encode_text(conversation)
+            self._refuse_double_bos(row)
+        except UserError as error:
+            raise UserError(f"{conversation.where}: {error}") from None
         return row
+
+    def _encode_messages(self, conversation: Conversation) -> Row:
+        messages = conversation.messages
+        self._refuse_control_tokens(messages)
+        layout = self._template.lay_out(messages)
+        _refuse_changed(messages, layout)
+        tokens, starts = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(messages, layout))
+        ends, whole = self._ends(messages, layout, tokens)
+        ids = [token.id for token in tokens]
+        labels = [IGNORE] * len(ids)
+        for start, end in zip(starts, ends):
+            labels[start:end] = ids[start:end]
+        if all(label == IGNORE for label in labels):
+            raise UserError(f"no token of this row would be learned. It renders as {short(layout.text)}; answers were looked for at {layout.starts}.")
+        learned = ids if self.train_on == "all" else labels
+        return Row(tuple(ids), tuple(learned), conversation.where, tuple(whole))
 
     def _encode_text(self, conversation: Conversation) -> Row:
         """A row that its author rendered: every token is learned, BOS and EOS are added where the text lacks them."""
         ids = self.ids(conversation.text or "")
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        adds_bos = bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
-        if adds_bos and ids[:1] != [bos]:
+        if self._adds_bos and ids[:1] != [bos]:
             ids = [bos, *ids]
         if eos is not None and not set(ids[-2:]) & {eos, *self.end_ids}:
             ids = [*ids, eos]
-        row = Row(tuple(ids), tuple(ids), conversation.where, (len(ids),))
-        self._refuse_double_bos(row)
-        return row
+        return Row(tuple(ids), tuple(ids), conversation.where, (len(ids),))
 
-    def _spans(self, conversation: Conversation, text: str) -> list[tuple[int, int]]:
-        """Character spans [start, end) of what is learned: from where the prompt ends at inference to the turn's end."""
-        messages = conversation.messages
-        spans = []
-        last = max(index for index, message in enumerate(messages) if message.role == "assistant")
-        for index, message in enumerate(messages):
-            if message.role != "assistant":
-                continue
-            begin, end = self._content_span(messages, index, text)
-            if begin > end:
-                raise UserError(f"{conversation.where}: answer {index} was not found in the rendered text {_short(text)}.")
-            start = self._prompt_end(messages, index, text, begin)
-            if index == last:
-                end += len(self._turn_end_through(text[end:], conversation.where))
-            elif text.startswith(self.turn_end, end):
-                end += len(self.turn_end)
-            elif text[end:].lstrip().startswith(self.turn_end):
-                end = text.index(self.turn_end, end) + len(self.turn_end)
-            spans.append((start, end))
-        return spans
+    @cached_property
+    def _adds_bos(self) -> bool:
+        bos = self.tokenizer.bos_token_id
+        return bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
 
-    def _content_span(self, messages: Sequence[Message], index: int, text: str) -> tuple[int, int]:
-        """Where message `index` stands in the text: the part that changes when its content does."""
-        stand_in = next(mark for mark in STAND_INS if mark not in text)
-        other = self.render([*messages[:index], Message(messages[index].role, stand_in), *messages[index + 1 :]])
-        begin = _common_prefix(text, other)
-        end = len(text) - _common_suffix(text[begin:], other[begin:])
-        return begin, end
+    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        try:
+            return self.render(messages, add_generation_prompt=add_generation_prompt)
+        except TEMPLATE_ERRORS as error:
+            raise UserError(f"the model's chat template refuses this conversation: {error}") from None
 
-    def _prompt_end(self, messages: Sequence[Message], index: int, text: str, begin: int) -> int:
-        """Where the prompt ends at inference; the model has to write everything from there on."""
-        prompt = self.render(messages[:index], add_generation_prompt=True)
-        if text.startswith(prompt) and len(prompt) <= begin:
-            return len(prompt)
-        # Some templates write a turn differently once it lies back (Qwen3 drops its thinking, Mistral v0.3 moves the
-        # system text): then the prompt's last piece, after the last message's content, is looked for before the answer.
-        stand_in = next(mark for mark in STAND_INS if mark not in prompt)
-        other = self.render([*messages[: index - 1], Message(messages[index - 1].role, stand_in)], add_generation_prompt=True)
-        tail = prompt[len(prompt) - _common_suffix(prompt, other) :]
-        found = text.rfind(tail, 0, begin) if tail else -1
-        return found + len(tail) if found >= 0 and found + len(tail) <= begin else begin
+    def _ends(self, messages: Sequence[Message], layout: Layout, tokens: Sequence[Token]) -> tuple[list[int], list[int]]:
+        """(for each answer the number of tokens through its turn end, those of them that end with one)."""
+        text = layout.text
+        contents = [span for span, message in zip(layout.contents, messages) if message.role == "assistant"]
+        rest = text[contents[-1][1] :]
+        found = self._turn_end_in(rest)
+        ending = rest[: rest.index(found) + len(found)]
+        places, closed = [], []
+        for _, end in contents:
+            closed.append(text.startswith(ending, end))
+            places.append(end + len(ending) if closed[-1] else end)
+        # A token that begins inside the turn belongs to it whole: "###\n" is one token, and it is what the model writes.
+        ends = [first_from(tokens, place) for place in places]
+        return ends, [end for end, yes in zip(ends, closed) if yes]
 
-    def _turn_end_through(self, rest: str, where: str) -> str:
-        """The part of the text after the last answer that is learned: through the turn-end token."""
-        end = self._turn_end_in(rest, where)
-        return rest[: rest.index(end) + len(end)]
+    def _turn_end_in(self, rest: str) -> str:
+        """What ends the turn in the text that the template writes after an answer."""
+        found = self._encoder.control_token(rest) or rest.strip()
+        if not found:
+            raise UserError(
+                "the chat template writes nothing after an answer, so the model would never learn to stop. "
+                "Use a template that ends each answer with an end token."
+            )
+        return found
 
-    def _turn_end_in(self, rest: str, where: str) -> str:
-        found = self._control_pattern.search(rest)
-        if found:
-            return found.group()
-        if rest.strip():
-            return rest.strip()
-        raise UserError(
-            f"{where}: the chat template writes nothing after an answer, so the model would never learn to stop. "
-            "Use a template that ends each answer with an end token."
-        )
+    def _plain(self, messages: Sequence[Message], layout: Layout) -> list[Span]:
+        """Contents that spell control tokens, where those are to be plain text."""
+        if self.special_tokens != "text":
+            return []
+        return [span for span, message in zip(layout.contents, messages) if self._encoder.control_token(message.content)]
 
-    def _tokens(self, text: str, contents: Iterable[str]) -> list[tuple[int, int, int]]:
-        """(id, start, end) of each token, in characters of the text."""
-        if self.special_tokens == "text" and any(self._control_pattern.search(content) for content in contents):
-            return self._tokens_with_plain_contents(text, contents)
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [(index, start, end) for index, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"])]
-
-    def _tokens_with_plain_contents(self, text: str, contents: Iterable[str]) -> list[tuple[int, int, int]]:
-        """As `_tokens`, with control tokens' spellings inside the contents encoded as plain text.
-
-        A control token always ends a piece of text for the tokenizer, so the pieces between the template's own control
-        tokens are encoded one by one, without looking for control tokens in them.
-        """
-        inside = _occurrences(text, contents)
-        tokens: list[tuple[int, int, int]] = []
-        position = 0
-        for found in [*self._control_pattern.finditer(text), None]:
-            if found and any(begin <= found.start() and found.end() <= end for begin, end in inside):
-                continue
-            piece = text[position : found.start() if found else len(text)]
-            if piece:
-                encoded = self.tokenizer(piece, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True)
-                pairs = zip(encoded["input_ids"], encoded["offset_mapping"])
-                tokens += [(index, position + start, position + end) for index, (start, end) in pairs]
-            if found:
-                tokens.append((self.control_tokens[found.group()], found.start(), found.end()))
-                position = found.end()
-        return tokens
-
-    def _refuse_control_tokens(self, conversation: Conversation) -> None:
+    def _refuse_control_tokens(self, messages: Sequence[Message]) -> None:
         if self.special_tokens == "text":
             return
-        for message in conversation.messages:
-            found = self._control_pattern.search(message.content)
+        for message in messages:
+            found = self._encoder.control_token(message.content)
             if found:
                 raise UserError(
-                    f'{conversation.where}: the {message.role}\'s text contains the control token "{found.group()}", which the model would read as one. '
+                    f'the {message.role}\'s text contains the control token "{found}", which the model would read as one. '
                     "Remove it, or pass --set data.special_tokens=text to encode it as plain text."
-                )
-
-    def _refuse_left_out(self, conversation: Conversation, text: str) -> None:
-        for message in conversation.messages:
-            if message.role in ("system", "user") and message.content.strip() not in text:
-                raise UserError(
-                    f"{conversation.where}: the model's chat template leaves out this {message.role} message ({_short(message.content)}). "
-                    "Move its text into the user's message."
                 )
 
     def _refuse_double_bos(self, row: Row) -> None:
         bos = self.tokenizer.bos_token_id
         if bos is not None and bos not in self.end_ids and row.input_ids[:2] == (bos, bos):
-            raise UserError(f"{row.where}: the row begins with two {self.tokenizer.bos_token}; the template writes one, so take it out of the text.")
+            raise UserError(f"the row begins with two {self.tokenizer.bos_token}; the template writes one, so take it out of the text.")
 
 
-def _covered(tokens: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Whether each token ends inside a span; a token without characters of its own goes with the one before it."""
-    learned: list[bool] = []
-    for _, start, end in tokens:
-        if start == end:
-            learned.append(any(begin < end <= stop for begin, stop in spans))
-        else:
-            learned.append(any(begin < end <= stop or (start < stop < end and start >= begin) for begin, stop in spans))
-    return learned
+def _refuse_changed(messages: Sequence[Message], layout: Layout) -> None:
+    """Raises UserError for a message that the template leaves out or rewrites; white space is the template's own affair.
 
-
-def _ends(tokens: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """For each span the number of tokens up to and with its last one."""
-    return tuple(sum(start < stop for _, start, _ in tokens) for _, stop in spans)
-
-
-def _occurrences(text: str, contents: Iterable[str]) -> list[tuple[int, int]]:
-    """Where the contents stand in the text, one after the other."""
-    found = []
-    position = 0
-    for content in contents:
-        begin = text.find(content.strip(), position)
-        if begin >= 0:
-            position = begin + len(content.strip())
-            found.append((begin, position))
-    return found
-
-
-def _common_prefix(one: str, other: str) -> int:
-    return len(os.path.commonprefix((one, other)))
-
-
-def _common_suffix(one: str, other: str) -> int:
-    return len(os.path.commonprefix((one[::-1], other[::-1])))
-
-
-def _short(text: str, limit: int = 200) -> str:
-    return repr(text if len(text) <= limit else text[: limit // 2] + " … " + text[-limit // 2 :])
+    Of an answer a part may stay away (Qwen3 drops the thoughts of earlier turns), and tool results may be quoted.
+    """
+    for message, (begin, end) in zip(messages, layout.contents):
+        shown = layout.text[begin:end]
+        if shown == message.content or shown.split() == message.content.split():
+            continue
+        if not shown.strip():
+            move = " Move its text into the user's message." if message.role == "system" else " Change it, or remove the row."
+            raise UserError(f"the model's chat template leaves out this {message.role} message ({short(message.content)}).{move}")
+        part = message.role == "assistant" and "".join(shown.split()) in "".join(message.content.split())
+        if not part and message.role != "tool":
+            raise UserError(
+                f"the model's chat template changes this {message.role} message: {short(message.content)} becomes {short(shown)}. "
+                "Use a template that writes messages as they are."
+            )

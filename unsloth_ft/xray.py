@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from unsloth_ft.chat import IGNORE, Chat, Row
@@ -51,7 +52,7 @@ class XRay:
 
 
 def encode_all(conversations: Sequence[Conversation], chat: Chat) -> tuple[Row, ...]:
-    """Every conversation as a row. Raises one UserError with the first ten mistakes and their number."""
+    """Every conversation as a row. Raises one UserError with the first ten mistakes and their total."""
     rows, mistakes = [], []
     for conversation in conversations:
         try:
@@ -59,8 +60,9 @@ def encode_all(conversations: Sequence[Conversation], chat: Chat) -> tuple[Row, 
         except UserError as error:
             mistakes.append(str(error))
     if mistakes:
-        more = f"\n… and {len(mistakes) - SHOWN_ERRORS} more rows like these." if len(mistakes) > SHOWN_ERRORS else ""
-        raise UserError("\n".join(mistakes[:SHOWN_ERRORS]) + more)
+        total = f"\n{len(mistakes):,} of {len(conversations):,} rows can't be trained on" if len(mistakes) > 1 else ""
+        total += f"; the first {SHOWN_ERRORS} are listed." if len(mistakes) > SHOWN_ERRORS else "." if total else ""
+        raise UserError("\n".join(mistakes[:SHOWN_ERRORS]) + total)
     return tuple(rows)
 
 
@@ -118,13 +120,15 @@ def look(rows: Sequence[Row], max_seq_length: int, tokenizer: PreTrainedTokenize
 
 def pieces(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, bool]]:
     """The row's text in runs of learned and not learned tokens, as the model reads it back."""
-    runs: list[tuple[list[int], bool]] = []
-    for index, label in zip(row.input_ids, row.labels):
-        learned = label != IGNORE
-        if not runs or runs[-1][1] != learned:
-            runs.append(([], learned))
-        runs[-1][0].append(index)
-    return [(tokenizer.decode(ids, clean_up_tokenization_spaces=False), learned) for ids, learned in runs]
+    learned = [label != IGNORE for label in row.labels]
+    borders = [at for at in range(1, len(learned)) if learned[at] != learned[at - 1]]
+    runs, shown = [], ""
+    for begin, end in pairwise((0, *borders, len(learned))):
+        # Decoded from the row's beginning each time: a run decoded alone loses the space that a SentencePiece word starts with.
+        text = tokenizer.decode(list(row.input_ids[:end]), clean_up_tokenization_spaces=False)
+        runs.append((text[len(shown) :], learned[begin]))
+        shown = text
+    return runs
 
 
 def _percentile(ordered: Sequence[int], percent: int) -> int:
