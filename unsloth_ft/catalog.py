@@ -163,7 +163,7 @@ def _line_in(path: Path, error: BaseException) -> str:
 
 def _checked(value: object, source: str) -> Recipe:
     if not isinstance(value, Recipe):
-        raise UserError(f"{source}: RECIPE is a {type(value).__name__}; expected an unsloth_ft.recipe.Recipe.")
+        raise UserError(f"{source}: RECIPE is of type {type(value).__name__}; expected an unsloth_ft.recipe.Recipe.")
     return value
 
 
@@ -217,4 +217,5 @@ def _sentence(problem: typing.Any, source: str) -> str:
     if problem["type"] == "extra_forbidden":
         return f'{source}: no recipe field "{key}".{nearest(key, list(fields()))}'
     end = "" if message.endswith(("?", ".")) else "."
-    return f"{source}: {key} is {problem['input']!r}; {message[0].lower()}{message[1:]}{end}"
+    found = str(problem["input"]).lower() if isinstance(problem["input"], bool) else repr(problem["input"])
+    return f"{source}: {key} is {found}; {message[0].lower()}{message[1:]}{end}"

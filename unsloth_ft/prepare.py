@@ -120,7 +120,9 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     chat = Chat(
         tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
     )
-    rows, held_out_rows = xray.encode_all(train, chat), xray.encode_all(held_out, chat)
+    # In one go, so that the mistakes of both parts are named at once.
+    encoded = xray.encode_all((*train, *held_out), chat)
+    rows, held_out_rows = encoded[: len(train)], encoded[len(train) :]
     measured = xray.measure(rows, held_out_rows)
     plan = resolve(recipe, measured, facts, machine, chosen)
     length = plan.max_seq_length.value

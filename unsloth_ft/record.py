@@ -173,6 +173,8 @@ class RunDirectory:
             others = sorted(file.name for file in self.path.iterdir() if not self._is_own(file))
             if others and not self.record_file.is_file():
                 raise UserError(f"{self.path}: holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no run directory. Name another with --out.")
+            if self.record_file.is_file():
+                self.read()
         place = next(folder for folder in (self.path, *self.path.absolute().parents) if os.path.lexists(folder))
         if not place.is_dir():
             raise UserError(f"{self.path}: {'is a file' if place == self.path else f'{place} is a file'}; expected a new directory or an earlier run's. Name another with --out.")

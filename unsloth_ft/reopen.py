@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import base_model, hardware, record
+from unsloth_ft import base_model, catalog, hardware, record
 from unsloth_ft.backends import third_party
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, load_tokenizer
@@ -33,11 +33,8 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
 
     Raises UserError when it is not trained yet, or when the base at hand is another one.
     """
-    directory = record.find(name)
-    known = directory.read()
-    if "training" not in known or not (directory.adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f'{directory.name} is not trained yet (status "{directory.status()}"). `unsloth-ft resume {directory.name}` goes on with it.')
-    recipe = Recipe.model_validate(known["recipe"]["values"])
+    directory, known = trained(name)
+    recipe = catalog.validated(known["recipe"]["values"], f"{directory.name}/run.json")
     base = _base(directory, recipe, model, offline)
     if base.fingerprint() != known["base_model"]["sha256"]:
         raise UserError(
@@ -48,6 +45,15 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
     chat = Chat(tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens)
     plan = Plan(**{key: Decision(entry["value"], entry["reason"]) for key, entry in known["plan"].items()})
     return Reopened(directory, known, recipe, replace(plan, device=_device()), base, chat)
+
+
+def trained(name: str) -> tuple[RunDirectory, dict[str, Any]]:
+    """The run and its record. Raises UserError when there is no such run, or when it is not trained yet."""
+    directory = record.find(name)
+    known = directory.read()
+    if "training" not in known or not (directory.adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f'{directory.name} is not trained yet (status "{directory.status()}"). `unsloth-ft resume {directory.name}` goes on with it.')
+    return directory, known
 
 
 def _device() -> Decision[str]:

@@ -26,10 +26,10 @@ def run(
 
     Raises what its stages raise; a failure's reason and the report so far are in the run directory then.
     """
-    terminal.show_plan(prepared, console)
     preflight(targets, prepared.base, prepared.chat, directory)
     with directory.held():
         begin(prepared, directory, command, local)
+        terminal.show_plan(prepared, console)
         try:
             model = tuned_model(prepared, directory, console)
             prove(prepared, directory, model, console)

@@ -24,8 +24,7 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     """Score RUN's adapter on other questions: loss, perplexity, token F1 and exact match, before and after."""
     from unsloth_ft import backends, data, hardware, prepare, xray
     from unsloth_ft.evaluate.compare import compare
-    from unsloth_ft.record import find
-    from unsloth_ft.reopen import reopen
+    from unsloth_ft.reopen import reopen, trained
     from unsloth_ft.report import terminal
 
     if offline:
@@ -33,7 +32,8 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     machine = hardware.detect()
     hardware.pin(machine)
     # Before the tokenizer: Unsloth wants to be imported first.
-    backend = backends.activate(backends.choose(find(name).read()["plan"]["backend"]["value"], machine).value)
+    _, known = trained(name)
+    backend = backends.activate(backends.choose(known["plan"]["backend"]["value"], machine).value)
     run = reopen(name, model=model, offline=offline)
     dataset = data.load(files, columns=run.recipe.data.columns, roles=run.recipe.data.roles, offline=offline)
     rows, seen = xray.look(xray.encode_all(dataset.conversations, run.chat), run.plan.max_seq_length.value, run.chat.tokenizer)

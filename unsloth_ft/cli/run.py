@@ -43,6 +43,7 @@ def resume(name: str, offline: bool, as_json: bool) -> None:
     from unsloth_ft.export import targets
 
     directory = record.find(name)
+    directory.read()
     local = directory.read_local()
     if "inputs" not in local or "exports" not in local:
         raise UserError(f"{directory.name}: its local.json is missing, which says where data and model lie. Give the command of its run.json again, with --out.")
