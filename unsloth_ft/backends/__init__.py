@@ -81,6 +81,8 @@ def activate(name: str, *, quiet: bool = True) -> Backend:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # of loading a model's tensors; ours is the training's
+    if quiet and os.environ.get("UNSLOTH_FT_VERBOSE") != "1":
+        logging.set_verbosity_error()
     return Chosen()
 
 

@@ -41,6 +41,8 @@ class PeftBackend:
             use_safetensors=True,
         )
         model.config.use_cache = False
+        if plan.load_in_4bit.value and plan.device.value == "cpu":
+            _keep_differentiable(model)
         return model
 
     def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
@@ -73,3 +75,16 @@ class PeftBackend:
             yield
         finally:
             model.train(training)
+
+
+def _keep_differentiable(model: Module) -> None:
+    """Keeps bitsandbytes (0.50.2) from repacking 4-bit weights for AVX512-BF16 in the first evaluation on a CPU.
+
+    Its product with repacked weights has no backward: training goes on with a loss that falls and gradients that miss every
+    path through a linear layer (their norm was 2.8 in place of 29.9 on a model of two layers).
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
