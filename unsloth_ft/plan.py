@@ -193,7 +193,7 @@ def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:
 def _max_steps(recipe: Recipe, epochs: float, steps_per_epoch: int) -> Decision[int]:
     if recipe.train.max_steps > 0:
         return Decision(recipe.train.max_steps, "asked for")
-    return Decision(max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} steps")
+    return Decision(max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} step{'s' if steps_per_epoch > 1 else ''}")
 
 
 def _epochs_of(steps: int, steps_per_epoch: int, recipe: Recipe) -> Decision[float]:

@@ -264,9 +264,10 @@ def without_folders(value: Any, folders: Sequence[str]) -> Any:
     """The value with the folders taken out of every text in it: /home/me/data/faq.jsonl becomes faq.jsonl, /home/me itself a dot."""
     if isinstance(value, str):
         for folder in folders:
-            # Only where a path may begin, so that /a in /b/a/c stays; and only whole names, so that /home/me in /home/mek stays.
-            value = re.sub(rf"(?<![\w.-]){re.escape(folder)}/", "", value)
-            value = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w-])", ".", value)
+            # Only where a path may begin, so that /a in /b/a/c and in https://a/b stays; and only whole names, so that /home/me in
+            # /home/mek stays.
+            begins = rf"(?<![\w.-])(?<!:/){re.escape(folder)}"
+            value = re.sub(rf"{begins}(?![\w-])", ".", re.sub(f"{begins}/", "", value))
         return value
     if isinstance(value, dict):
         return {key: without_folders(item, folders) for key, item in value.items()}

@@ -1,0 +1,345 @@
+"""The plan is decided from three values, and each decision says why; no torch is needed for any of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from unsloth_ft import catalog
+from unsloth_ft.errors import UserError
+from unsloth_ft.hardware import GIB, Gpu, Hardware
+from unsloth_ft.plan import DataFacts, Decision, ModelFacts, Plan, resolve, steps_of_warmup
+from unsloth_ft.recipe import Recipe
+
+CPU = Hardware(gpus=(), cpu_name="EPYC 9V74", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=24 * GIB)
+OLD_CPU = replace(CPU, cpu_name="Core i5-8250U", cpu_count=8, cpu_has_bfloat16=False, memory_bytes=8 * GIB)
+T4 = replace(CPU, gpus=(Gpu("Tesla T4", 16 * GIB, (7, 5)),))
+RTX_4090 = replace(CPU, gpus=(Gpu("NVIDIA GeForce RTX 4090", 24 * GIB, (8, 9)),))
+H200 = replace(CPU, gpus=(Gpu("NVIDIA H200", 141 * GIB, (9, 0)),))
+TWO_4090 = replace(RTX_4090, gpus=RTX_4090.gpus * 2)
+
+LLAMA = ModelFacts("LlamaForCausalLM", 32, 4096, 14336, 128256, 131072)
+SMALL = ModelFacts("LlamaForCausalLM", 30, 576, 1536, 49152, 8192)
+FAQ = DataFacts(train_rows=450, held_out_rows=50, length_p50=90, length_p95=402, length_max=611)
+UNSLOTH, PEFT = Decision("unsloth", "2026.10.9 on CUDA"), Decision("peft", "asked for")
+
+
+def recipe(*settings: str, name: str = "llama31-8b") -> Recipe:
+    return catalog.override(catalog.find(name).recipe, settings)
+
+
+def plan(*settings: str, rows: int = 450, hardware: Hardware = RTX_4090, model: ModelFacts = LLAMA, backend: Decision[str] = UNSLOTH, **data: int) -> Plan:
+    facts = replace(FAQ, train_rows=rows, **data)
+    return resolve(recipe(*settings), facts, model, hardware, backend)
+
+
+def said(decision: Decision) -> tuple[object, str]:
+    return decision.value, decision.reason
+
+
+def refusal(*settings: str, **parts) -> str:
+    with pytest.raises(UserError) as error:
+        plan(*settings, **parts)
+    return str(error.value)
+
+
+# Whole plans: every value and its reason
+
+CARD_PLANS = {
+    "T4": (T4, "Tesla T4 (16 GiB, SM 7.5)", ("float16", "Tesla T4 is SM 7.5; bfloat16 needs SM 8.0")),
+    "RTX 4090": (RTX_4090, "NVIDIA GeForce RTX 4090 (24 GiB, SM 8.9)", ("bfloat16", "SM 8.9 has it")),
+    "H200": (H200, "NVIDIA H200 (141 GiB, SM 9.0)", ("bfloat16", "SM 9.0 has it")),
+}
+
+
+@pytest.mark.parametrize(("hardware", "device", "dtype"), CARD_PLANS.values(), ids=CARD_PLANS)
+def test_the_whole_plan_of_an_8b_qlora_run_on_a_card(hardware: Hardware, device: str, dtype: tuple[str, str]):
+    assert {name: said(decision) for name, decision in plan(hardware=hardware)} == {
+        "backend": ("unsloth", "2026.10.9 on CUDA"),
+        "device": ("cuda", device),
+        "dtype": dtype,
+        "load_in_4bit": (True, "recipe; QLoRA: the frozen base is held in NF4"),
+        "max_seq_length": (512, "p95 of your rows is 402; ×1.2, rounded up"),
+        "num_train_epochs": (4.0, "450 training rows; early stopping may end it sooner"),
+        "max_steps": (228, "4 epochs of 57 steps"),
+        "per_device_train_batch_size": (2, "recipe"),
+        "gradient_accumulation_steps": (4, "recipe; effective batch size 8"),
+        "per_device_eval_batch_size": (2, "as in training; it keeps no activations, so it needs less"),
+        "learning_rate": (2e-4, "recipe; peak, after the warm-up"),
+        "lr_scheduler_type": ("cosine", "recipe; warm-up 12 of 228 steps"),
+        "optim": ("paged_adamw_8bit", "a quarter of AdamW's memory, paged to the host when the card is full (QLoRA)"),
+        "gradient_checkpointing": ("unsloth", "Unsloth's offloading checkpointing"),
+        "eval_steps": (57, "once an epoch"),
+        "save_steps": (57, "with each evaluation"),
+    }
+
+
+CPU_PLANS = {
+    "with bfloat16": (
+        CPU,
+        "no GPU; EPYC 9V74, 2 cores, 24 GiB",
+        ("bfloat16", "this CPU has bfloat16 instructions"),
+        "activations need about 1.7 of 24 GiB; without it a step is faster",
+    ),
+    "without bfloat16": (
+        OLD_CPU,
+        "no GPU; Core i5-8250U, 8 cores, 8 GiB",
+        ("float32", "this CPU has no bfloat16 instructions"),
+        "activations need about 1.7 of 8 GiB; without it a step is faster",
+    ),
+}
+
+
+@pytest.mark.parametrize(("hardware", "device", "dtype", "checkpointing"), CPU_PLANS.values(), ids=CPU_PLANS)
+def test_the_whole_plan_of_a_small_lora_run_without_a_gpu(hardware: Hardware, device: str, dtype: tuple[str, str], checkpointing: str):
+    facts = DataFacts(train_rows=180, held_out_rows=20, length_p50=60, length_p95=100, length_max=130)
+    found = resolve(recipe(name="smollm2-135m"), facts, SMALL, hardware, PEFT)
+    assert {name: said(decision) for name, decision in found} == {
+        "backend": ("peft", "asked for"),
+        "device": ("cpu", device),
+        "dtype": dtype,
+        "load_in_4bit": (False, "recipe; LoRA on a 16-bit base"),
+        "max_seq_length": (128, "p95 of your rows is 100; ×1.2, rounded up"),
+        "num_train_epochs": (4.0, "180 training rows; early stopping may end it sooner"),
+        "max_steps": (92, "4 epochs of 23 steps"),
+        "per_device_train_batch_size": (8, "recipe"),
+        "gradient_accumulation_steps": (1, "recipe; effective batch size 8"),
+        "per_device_eval_batch_size": (8, "as in training; it keeps no activations, so it needs less"),
+        "learning_rate": (2e-3, "recipe; peak, after the warm-up"),
+        "lr_scheduler_type": ("cosine", "recipe; warm-up 5 of 92 steps"),
+        "optim": ("adamw_torch_fused", "no GPU: 8-bit states save nothing that matters"),
+        "gradient_checkpointing": (False, checkpointing),
+        "eval_steps": (23, "once an epoch"),
+        "save_steps": (23, "with each evaluation"),
+    }
+
+
+def test_a_plan_as_json_is_each_value_with_its_reason():
+    found = json.loads(json.dumps(plan().as_json()))
+    assert found["max_seq_length"] == {"value": 512, "reason": "p95 of your rows is 402; ×1.2, rounded up"}
+    assert list(found) == [name for name, _ in plan()]
+
+
+def test_a_plan_imports_neither_torch_nor_transformers():
+    code = (
+        "import sys; import tests.test_plan as t; t.plan(hardware=t.H200);"
+        "print(sorted({'torch', 'transformers', 'unsloth', 'peft', 'trl', 'datasets'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# dtype
+
+
+def test_bfloat16_on_a_t4_is_refused():
+    assert refusal("dtype=bfloat16", hardware=T4) == (
+        "dtype is bfloat16, but Tesla T4 is SM 7.5; bfloat16 needs SM 8.0. Leave dtype out, or set float16."
+    )
+
+
+def test_float16_without_a_gpu_is_refused():
+    assert refusal("dtype=float16", hardware=CPU, backend=PEFT) == (
+        "dtype is float16, but there is no GPU, and torch trains float16 on a GPU only. Leave dtype out, or set bfloat16 or float32."
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware", "reason"),
+    [
+        ("float32", T4, "recipe"),
+        ("float16", T4, "recipe"),
+        ("float16", H200, "recipe"),
+        ("bfloat16", H200, "recipe"),
+        ("bfloat16", CPU, "recipe"),
+        ("bfloat16", OLD_CPU, "recipe; slow, this CPU has no bfloat16 instructions"),
+    ],
+)
+def test_a_dtype_that_is_asked_for_is_taken(asked: str, hardware: Hardware, reason: str):
+    assert said(plan(f"dtype={asked}", hardware=hardware).dtype) == (asked, reason)
+
+
+def test_compute_capability_8_0_is_the_first_with_bfloat16():
+    cards = {sm: plan(hardware=replace(CPU, gpus=(Gpu("card", GIB, sm),))).dtype.value for sm in ((7, 0), (7, 5), (8, 0), (8, 6), (12, 0))}
+    assert cards == {(7, 0): "float16", (7, 5): "float16", (8, 0): "bfloat16", (8, 6): "bfloat16", (12, 0): "bfloat16"}
+
+
+# Device
+
+
+def test_of_two_cards_the_first_is_used_and_said():
+    assert said(plan(hardware=TWO_4090).device) == (
+        "cuda",
+        "NVIDIA GeForce RTX 4090 (24 GiB, SM 8.9); the first of 2 cards, CUDA_VISIBLE_DEVICES names another",
+    )
+
+
+# Length
+
+
+@pytest.mark.parametrize(
+    ("p95", "length"),
+    [(1, 64), (53, 64), (54, 128), (106, 128), (107, 192), (402, 512), (1706, 2048), (1707, 2112)],
+)
+def test_the_length_is_p95_times_1_2_rounded_up_to_64(p95: int, length: int):
+    assert said(plan(length_p95=p95).max_seq_length) == (length, f"p95 of your rows is {p95}; ×1.2, rounded up")
+
+
+def test_the_length_ends_at_the_models_positions():
+    model = replace(LLAMA, max_position_embeddings=500)
+    assert said(plan(model=model).max_seq_length) == (500, "the model's limit; p95 of your rows is 402")
+
+
+def test_a_length_that_is_asked_for_is_taken_up_to_the_models_positions():
+    assert said(plan("max_seq_length=131072").max_seq_length) == (131072, "recipe")
+    assert refusal("max_seq_length=131073") == "max_seq_length is 131073, but the model has 131072 positions; expected at most 131072."
+
+
+# Epochs and steps
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [(1, 5), (149, 5), (150, 4), (499, 4), (500, 3), (999, 3), (1000, 3), (3000, 3), (3001, 2), (10_000, 2), (10_001, 1), (1_000_000, 1)],
+)
+def test_the_epochs_go_by_the_rows(rows: int, epochs: int):
+    assert said(plan(rows=rows).num_train_epochs) == (float(epochs), f"{rows:,} training rows; early stopping may end it sooner")
+
+
+def test_epochs_that_are_asked_for_are_taken_and_may_be_a_part():
+    found = plan("train.num_train_epochs=0.5", rows=80)
+    assert (said(found.num_train_epochs), said(found.max_steps)) == ((0.5, "recipe"), (5, "0.5 epochs of 10 steps"))
+
+
+def test_max_steps_outdoes_the_epochs_and_says_so():
+    found = plan("train.max_steps=30", rows=80)
+    assert (said(found.max_steps), said(found.num_train_epochs)) == ((30, "asked for"), (3.0, "max_steps 30, an epoch has 10"))
+    found = plan("train.max_steps=5", "train.num_train_epochs=2", rows=80)
+    assert said(found.num_train_epochs) == (0.5, "max_steps 5, an epoch has 10; the recipe's num_train_epochs 2 is not used")
+
+
+def test_an_epoch_has_a_step_for_a_part_of_a_batch_too():
+    assert [plan("train.num_train_epochs=1", rows=rows).max_steps.value for rows in (8, 9, 16, 17)] == [1, 2, 2, 3]
+
+
+# Batches
+
+
+def test_fewer_rows_than_a_forward_pass_make_one_batch():
+    found = plan("train.per_device_train_batch_size=8", rows=3)
+    assert said(found.per_device_train_batch_size) == (3, "only 3 training rows; the recipe says 8")
+    assert said(found.gradient_accumulation_steps) == (1, "one batch is all there is")
+    assert said(found.max_steps) == (5, "5 epochs of 1 step")
+
+
+def test_fewer_rows_than_a_step_make_fewer_forward_passes():
+    found = plan(rows=5)
+    assert said(found.per_device_train_batch_size) == (2, "recipe")
+    assert said(found.gradient_accumulation_steps) == (3, "only 5 training rows; the recipe says 4")
+    assert found.max_steps.value == 5
+
+
+def test_rows_for_exactly_one_step_change_nothing():
+    assert said(plan(rows=8).gradient_accumulation_steps) == (4, "recipe; effective batch size 8")
+
+
+def test_the_evaluation_batch_is_the_training_batch_unless_asked_for():
+    assert plan("train.per_device_train_batch_size=4").per_device_eval_batch_size.value == 4
+    assert said(plan("train.per_device_eval_batch_size=16").per_device_eval_batch_size) == (16, "recipe")
+
+
+# Evaluation and saving
+
+
+@pytest.mark.parametrize(("steps", "every", "count"), [(1, 1, 1), (3, 1, 3), (10, 1, 10), (11, 2, 6), (25, 3, 9), (100, 10, 10)])
+def test_within_one_epoch_there_are_up_to_ten_evaluations(steps: int, every: int, count: int):
+    found = plan(f"train.max_steps={steps}", rows=8000)
+    assert said(found.eval_steps) == (every, f"evaluations in {steps} steps: {count}")
+    assert said(found.save_steps) == (every, "with each evaluation")
+
+
+def test_steps_between_evaluations_that_are_asked_for_are_taken_up_to_the_last_step():
+    assert said(plan("train.eval_steps=50").eval_steps) == (50, "recipe")
+    assert said(plan("train.eval_steps=500").eval_steps) == (228, "the run's last step; the recipe says 500")
+
+
+def test_saving_more_often_than_evaluating_wants_a_divisor():
+    found = plan("train.eval_steps=50", "train.save_steps=10")
+    assert (found.eval_steps.value, said(found.save_steps)) == (50, (10, "recipe"))
+    assert refusal("train.eval_steps=50", "train.save_steps=20") == (
+        "train.save_steps is 20, evaluations come every 50 steps; expected a divisor of 50, so that the best checkpoint is kept."
+    )
+
+
+@pytest.mark.parametrize(("save", "every"), [(10, 50), (25, 50), (57, 57), (60, 60), (100, 100)])
+def test_when_only_the_saving_is_asked_for_the_evaluations_fit_it(save: int, every: int):
+    found = plan(f"train.save_steps={save}")
+    assert said(found.eval_steps) == (every, "a multiple of save_steps, about once an epoch")
+    assert said(found.save_steps) == (save, "recipe")
+
+
+def test_saving_less_often_than_there_are_steps_is_said():
+    assert said(plan("train.save_steps=1000", "train.max_steps=20").save_steps) == (20, "with each evaluation; the recipe says 1000, the run has 20 steps")
+
+
+# Warm-up
+
+
+@pytest.mark.parametrize(
+    ("warmup_steps", "max_steps", "steps"), [(0.05, 100, 5), (0.05, 101, 6), (0.05, 1, 1), (0, 100, 0), (0.0, 1, 0), (1, 100, 1), (10, 100, 10), (0.999, 10, 10)]
+)
+def test_the_warm_up_is_a_share_below_1_and_a_number_from_1(warmup_steps: float, max_steps: int, steps: int):
+    assert steps_of_warmup(warmup_steps, max_steps) == steps
+
+
+def test_a_run_without_warm_up_or_without_anything_else_says_so():
+    assert plan("train.warmup_steps=0").lr_scheduler_type.reason == "recipe; no warm-up"
+    assert plan("train.warmup_steps=300").lr_scheduler_type.reason == "recipe; warm-up 300 of 228 steps, so the peak is never reached"
+
+
+# Memory
+
+
+@pytest.mark.parametrize(("memory_bytes", "checkpointing"), [(24 * GIB, False), (3 * GIB, True)])
+def test_without_a_gpu_checkpointing_goes_by_memory(memory_bytes: int, checkpointing: bool):
+    found = plan(model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=memory_bytes)).gradient_checkpointing
+    need = 2 * 512 * 30 * 4 * (10 * 576 + 6 * 1536) / GIB  # tokens × layers × bytes a token and layer
+    total = memory_bytes // GIB
+    reason = f"activations would need about {need:.1f} of {total} GiB"
+    assert said(found) == (checkpointing, reason if checkpointing else f"activations need about {need:.1f} of {total} GiB; without it a step is faster")
+
+
+def test_half_of_the_memory_is_where_checkpointing_begins():
+    need = 2 * 512 * 30 * 4 * (10 * 576 + 6 * 1536)
+    found = [plan(model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=2 * need + more)).gradient_checkpointing.value for more in (0, 2)]
+    assert found == [True, False]
+
+
+def test_on_a_card_each_backend_has_its_own_checkpointing():
+    assert said(plan().gradient_checkpointing) == ("unsloth", "Unsloth's offloading checkpointing")
+    assert said(plan(backend=PEFT).gradient_checkpointing) == (True, "transformers' checkpointing")
+
+
+def test_checkpointing_that_is_asked_for_is_taken_as_far_as_the_backend_has_it():
+    assert said(plan("train.gradient_checkpointing=false").gradient_checkpointing) == (False, "recipe")
+    assert said(plan("train.gradient_checkpointing=unsloth").gradient_checkpointing) == ("unsloth", "recipe")
+    assert said(plan("train.gradient_checkpointing=unsloth", backend=PEFT).gradient_checkpointing) == (
+        True,
+        'the peft backend has no "unsloth" checkpointing; transformers\' own',
+    )
+
+
+def test_an_optimizer_that_is_asked_for_is_taken():
+    assert said(plan("train.optim=adamw_8bit").optim) == ("adamw_8bit", "recipe")
+
+
+# What is refused
+
+
+def test_packing_is_refused_and_not_ignored():
+    assert refusal("train.packing=true") == (
+        "train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out."
+    )
