@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 IGNORE = -100  # torch's cross-entropy skips this label
 
-# What a template raises: its own refusals and undefined names (TemplateError), wrong types and numbers, too deep a recursion.
-TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError)
+# What a template raises: its own refusals and undefined names (TemplateError), wrong types, numbers and keys, too deep a recursion.
+TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     tokenizer = AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast:
-        raise UserError(f"{folder.name}: its tokenizer is a {type(tokenizer).__name__} without a tokenizer.json; expected a fast tokenizer.")
+        kind = type(tokenizer).__name__
+        raise UserError(f"{folder.name}: its tokenizer is a {kind} without a tokenizer.json; expected a fast tokenizer.")
     if not tokenizer.chat_template:
         raise UserError(
             f"{folder.name}: its tokenizer has no chat template, as base models have none. Name the instruct model, "
@@ -117,9 +118,9 @@ class Chat:
 
         They are the first ids of the conversation's row. Raises UserError as `encode` does.
         """
-        last = last_answer(conversation.messages)
-        before = conversation.messages[:last]
         try:
+            last = last_answer(conversation.messages)
+            before = conversation.messages[:last]
             layout = self._template.lay_out_prompt(before)
         except UserError as error:
             raise UserError(f"{conversation.where}: {error}") from None
@@ -155,7 +156,8 @@ class Chat:
         for start, end in zip(starts, ends):
             labels[start:end] = ids[start:end]
         if all(label == IGNORE for label in labels):
-            raise UserError(f"no token of this row would be learned. It renders as {short(layout.text)}; answers were looked for at {layout.starts}.")
+            looked = ", ".join(map(str, layout.starts))
+            raise UserError(f"no token of this row would be learned. Answers were looked for at {looked} of {short(layout.text)}.")
         learned = ids if self.train_on == "all" else labels
         return Row(tuple(ids), tuple(learned), conversation.where, tuple(whole))
 

@@ -109,8 +109,11 @@ class Template:
 
 
 def last_answer(messages: Sequence[Message]) -> int:
-    """Index of the last assistant message."""
-    return max(index for index, message in enumerate(messages) if message.role == "assistant")
+    """Index of the last assistant message. Raises UserError when there is none."""
+    found = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    if not found:
+        raise UserError("there is no assistant message, so nothing to learn. Add the answer, or remove the row.")
+    return found[-1]
 
 
 def short(text: str, limit: int = 200) -> str:

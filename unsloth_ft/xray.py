@@ -104,7 +104,10 @@ def look(rows: Sequence[Row], max_seq_length: int, tokenizer: PreTrainedTokenize
     kept, cut, dropped, lost = fit(rows, max_seq_length)
     if not kept:
         shortest = min(len(row.input_ids) for row in rows)
-        raise UserError(f"no row fits into max_seq_length {max_seq_length}; the shortest has {shortest} tokens. Pass --set max_seq_length={shortest} or more.")
+        raise UserError(
+            f"no row fits into max_seq_length {max_seq_length}; the shortest has {shortest} tokens. "
+            f"Pass --set max_seq_length={shortest} or more."
+        )
     example = sorted(kept, key=lambda row: len(row.input_ids))[len(kept) // 2]
     return kept, XRay(
         rows=len(kept),
