@@ -173,7 +173,8 @@ class Exports:
         written = write_gguf(folder, path, quantization=target.quantization)
         same = self._same_as_adapter(folder)
         read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", "each within its quantization's rounding of the merged model's")
-        found, notes = proof.in_llamacpp(path, target.quantization, self.chat, self._prompts(), self._references or [], self._longest())
+        limit = proof.limits(target.quantization, self.directory.read()["plan"]["dtype"]["value"])
+        found, notes = proof.in_llamacpp(path, self.chat, self._prompts(), self._references or [], limit=limit, max_new_tokens=self._longest())
         return self._result([path], [read_back, *same, *found], [*self._notes, *notes])
 
     def _ollama(self) -> dict[str, Any]:

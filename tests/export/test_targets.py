@@ -1,0 +1,47 @@
+"""What a user may name as a target, and what is said of the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from unsloth_ft.errors import UserError
+from unsloth_ft.export.targets import Target, parse
+
+
+def test_targets_are_read_in_order_each_once():
+    assert parse(("gguf:q8_0", "merged", "gguf:f16", "merged", "adapter", "ollama")) == (
+        Target("gguf", "q8_0"), Target("merged"), Target("gguf", "f16"), Target("adapter"), Target("ollama"),
+    )
+
+
+def test_quantizations_are_known_in_any_case():
+    assert parse(["gguf:Q8_0", "gguf:q8_0", "gguf:BF16"]) == (Target("gguf", "q8_0"), Target("gguf", "bf16"))
+
+
+def test_none_asked_for_is_none():
+    assert parse(()) == ()
+
+
+@pytest.mark.parametrize("text", ["adapter", "merged", "gguf:f16", "ollama"])
+def test_a_target_is_written_as_it_was_read(text):
+    assert str(parse([text])[0]) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mergd", 'export target "mergd" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean merged?'),
+        ("Ollama", 'export target "Ollama" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean ollama?'),
+        ("GGUF:q8_0", 'export target "GGUF:q8_0" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean gguf?'),
+        ("", 'export target "" is not known; expected adapter, merged, gguf:QUANT or ollama.'),
+        ("onnx", 'export target "onnx" is not known; expected adapter, merged, gguf:QUANT or ollama.'),
+        ("merged:f16", 'export target "merged:f16" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean merged?'),
+        ("gguf", 'export target "gguf" names no quantization; expected one of gguf:f32, gguf:f16, gguf:bf16, gguf:q8_0'),
+        ("gguf:", 'export target "gguf:" names no quantization; expected one of gguf:f32, gguf:f16, gguf:bf16, gguf:q8_0'),
+        ("gguf:q9_9", "quantization 'q9_9' is unknown; expected one of f32, f16, bf16, q8_0"),
+    ],
+)
+def test_an_unknown_target_is_refused_with_the_nearest(text, said):
+    with pytest.raises(UserError) as caught:
+        parse([text])
+    assert str(caught.value).startswith(said)
