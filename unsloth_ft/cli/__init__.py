@@ -80,15 +80,16 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
-        # Without standalone mode click returns what it would have exited with, as after --help.
-        code = program.main(prog_name="unsloth-ft", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        # Not program.main(): it ends with 1, a bug of ours, when a reader like `head` has gone.
+        with program.make_context("unsloth-ft", sys.argv[1:]) as context:
+            program.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         print(usage_message(error), file=sys.stderr)
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
     except UnslothFtError as error:

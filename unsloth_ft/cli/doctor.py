@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,17 +13,44 @@ import click
 from unsloth_ft.cli import options
 from unsloth_ft.errors import MachineError
 
+
+@dataclass(frozen=True)
+class Bounds:
+    """From `least` on, below `below`, or up to and with `most`."""
+
+    least: str
+    below: str | None = None
+    most: str | None = None
+
+    def holds(self, version: str) -> bool:
+        found = _parts(version)
+        return (
+            found >= _parts(self.least)
+            and (self.below is None or found < _parts(self.below))
+            and (self.most is None or found <= _parts(self.most))
+        )
+
+    def __str__(self) -> str:
+        end = f", below {self.below}" if self.below else f", at most {self.most}" if self.most else ""
+        return f"{self.least} or newer{end}"
+
+    def requirement(self, package: str) -> str:
+        """As pip reads it."""
+        end = f",<{self.below}" if self.below else f",<={self.most}" if self.most else ""
+        return f"'{package}>={self.least}{end}'"
+
+
 # Floors of our own, each for a published advisory or a feature that is used; upper bounds are those that unsloth and trl force.
 NEEDED = {
-    "torch": ("2.10", None),
-    "transformers": ("5.3", "5.17.0"),
-    "trl": ("1.5", "1.14.99"),
-    "peft": ("0.21", None),
-    "datasets": ("4.6", "4.99"),
-    "bitsandbytes": ("0.48", None),
-    "gguf": ("0.19", None),
-    "jinja2": ("3.1.6", None),
-    "safetensors": ("0.6", None),
+    "torch": Bounds("2.10"),
+    "transformers": Bounds("5.3", most="5.17.0"),
+    "trl": Bounds("1.5", below="1.15"),
+    "peft": Bounds("0.21"),
+    "datasets": Bounds("4.6", below="5"),
+    "bitsandbytes": Bounds("0.48"),
+    "gguf": Bounds("0.19"),
+    "jinja2": Bounds("3.1.6"),
+    "safetensors": Bounds("0.6"),
 }
 OPTIONAL = {
     "unsloth": "the unsloth backend; without it vanilla PEFT is used",
@@ -34,28 +62,21 @@ OPTIONAL = {
 @click.command()
 @options.JSON
 def doctor(as_json: bool) -> None:
-    """Say whether this machine can train, with one command for each thing that is missing."""
+    """Say whether this machine can train, and the one command that installs what is missing."""
     from unsloth_ft import backends, hardware
 
     machine = hardware.detect()
-    problems, versions = [], {}
-    for package, (least, most) in NEEDED.items():
-        found = _version(package)
-        versions[package] = found
-        if found is None:
-            problems.append(f"{package} is not installed: pip install '{package}>={least}'")
-        elif _parts(found) < _parts(least):
-            problems.append(f"{package} is {found}, {least} or newer is needed: pip install -U '{package}>={least}'")
-        elif most and _parts(found) > _parts(most):
-            problems.append(f"{package} is {found}, at most {most} works: pip install '{package}<={most}'")
-    versions |= {package: _version(package) for package in OPTIONAL}
+    versions = {package: _version(package) for package in (*NEEDED, *OPTIONAL)}
+    clashing = {package: bounds for package, bounds in NEEDED.items() if (found := versions[package]) is None or not bounds.holds(found)}
+    problems = [f"{package} is {versions[package] or 'not installed'}; expected {bounds}" for package, bounds in clashing.items()]
+    command = f"pip install {' '.join(bounds.requirement(package) for package, bounds in clashing.items())}" if clashing else None
     backend = backends.choose("auto", machine) if versions["torch"] and versions["peft"] else None
     free = hardware.disk_free_bytes(Path.cwd()) / hardware.GIB
     if as_json:
         options.print_json(
-            {"ok": not problems, "problems": problems, "versions": versions, "machine": machine.summary, "backend": backend and backend.value,
-             "disk_free_gib": round(free, 1), "ollama": bool(shutil.which("ollama"))}
-        )
+            {"ok": not problems, "problems": problems, "command": command, "versions": versions, "machine": machine.summary,
+             "backend": backend and backend.value, "disk_free_gib": round(free, 1), "ollama": bool(shutil.which("ollama"))}
+        )  # fmt: skip
     else:
         click.echo(f"machine   {machine.summary}\npython    {sys.version.split()[0]}\ndisk      {free:.0f} GiB free here")
         click.echo(f"backend   {backend}" if backend else "backend   none")
@@ -64,7 +85,7 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{package:<13} {version or 'not installed'}{note}")
         click.echo(f"{'ollama':<13} {shutil.which('ollama') and 'installed' or 'not installed   (needed to run an exported Modelfile, not to make it)'}")
     if problems:
-        raise MachineError("this machine can't train yet:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise MachineError("\n  ".join(["this machine can't train yet:", *problems]) + f"\nThis mends it: {command}")
     if not as_json:
         click.echo("this machine can train")
 
@@ -77,4 +98,8 @@ def _version(package: str) -> str | None:
 
 
 def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("+")[0].split(".") if part.isdigit())
+    """The numbers of a version, zeros at the end left out: 1.15.0 is 1.15."""
+    numbers = [int(part) for part in version.split("+")[0].split(".") if part.isdigit()]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
