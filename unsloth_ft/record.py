@@ -239,9 +239,10 @@ def write_atomically(path: Path, text: str) -> None:
         raise MachineError(f"{path.name}: can't be written ({error.strerror}); {size:,} bytes are needed. Free some space and run the same command again.") from None
 
 
-def write_lines(path: Path, values: Iterable[Any]) -> None:
-    """Dataclass values as JSON, a line each; whole or not at all."""
-    write_atomically(path, "".join(json.dumps(finite(asdict(value)), ensure_ascii=False) + "\n" for value in values))
+def write_lines(path: Path, values: Iterable[Any], *, folders: Sequence[str] = ()) -> None:
+    """Dataclass values as JSON, a line each, without the folders; whole or not at all."""
+    lines = (finite(without_folders(asdict(value), folders)) for value in values)
+    write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def as_json(value: Any) -> str:

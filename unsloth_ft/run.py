@@ -80,8 +80,9 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
         model, prepared.backend, recipe=prepared.recipe, plan=prepared.plan, conversations=prepared.held_out, rows=prepared.held_out_rows, chat=prepared.chat
     )
     directory.evaluation.mkdir(exist_ok=True)
-    record.write_lines(directory.evaluation / "answers.jsonl", comparison.pairs)
-    record.write_lines(directory.evaluation / "prompts.jsonl", comparison.prompts)
+    folders = directory.private_folders()
+    record.write_lines(directory.evaluation / "answers.jsonl", comparison.pairs, folders=folders)
+    record.write_lines(directory.evaluation / "prompts.jsonl", comparison.prompts, folders=folders)
     directory.update(evaluation=comparison.as_json(side_by_side=prepared.recipe.evaluate.side_by_side))
     terminal.show_comparison(comparison, console)
 
