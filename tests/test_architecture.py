@@ -19,16 +19,16 @@ LONGEST_MODULE = 400  # lines; past that it is two nouns
 
 # The stages in the order in which a run goes through them: each may import what stands before it, and nothing behind it.
 STAGES = (
-    "errors", "data", "recipe", "catalog", "hardware", "plan", "record", "smollm2", "base_model", "chat", "xray", "backends", "prepare", "reopen",
-    "train", "evaluate", "export", "report", "begin", "run", "cli", "__main__",
+    "errors", "data", "recipe", "catalog", "hardware", "plan", "record", "smollm2", "base_model", "chat", "xray", "backends", "prepare",
+    "reopen", "train", "evaluate", "export", "report", "begin", "run", "cli", "__main__",
 )  # fmt: skip
 # The arrows that point back from one stage to another; none of them closes a circle of modules, as a test below shows.
 ALLOWED_BACK = {
     ("export.pipeline", "report.terminal"),  # an export is told while it is made; all words for the terminal are in one place
     ("train.trainer", "evaluate.losses"),  # the loss that chooses the best checkpoint is the one that the verdict is made of
 }
-VALUES = ("errors", "recipe", "catalog", "hardware", "plan", "record", "base_model", "prepare", "begin", "run", "reopen", "chat", "xray", "data", "backends",
-          "export.pipeline", "export.targets", "report.terminal", "cli")  # fmt: skip
+VALUES = ("errors", "recipe", "catalog", "hardware", "plan", "record", "base_model", "prepare", "begin", "run", "reopen", "chat", "xray",
+          "data", "backends", "export.pipeline", "export.targets", "report.terminal", "cli")  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate", "bitsandbytes", "xllamacpp", "pandas"}
 
 
@@ -86,7 +86,9 @@ def test_no_module_imports_itself_by_way_of_others():
         parts = imported.split(".")
         return next((".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in names), None)
 
-    graph = {name: {found for module, imported in OWN if module == name and (found := owner(imported)) not in (None, name)} for name in names}
+    graph = {
+        name: {found for module, imported in OWN if module == name and (found := owner(imported)) not in (None, name)} for name in names
+    }
     assert graph["train.trainer"] >= {"evaluate.losses", "train.batches"}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
@@ -105,7 +107,9 @@ def test_unsloth_is_imported_in_one_file_only():
 
 def test_data_reads_without_torch():
     light = {"torch", "transformers", "trl", "peft", "unsloth", "accelerate"}
-    assert {(name_of(path), found) for path in (PACKAGE / "data").glob("*.py") for found in imports(path) if found.split(".")[0] in light} == set()
+    assert {
+        (name_of(path), found) for path in (PACKAGE / "data").glob("*.py") for found in imports(path) if found.split(".")[0] in light
+    } == set()
 
 
 def test_importing_the_values_and_the_story_loads_no_heavy_library():
@@ -157,9 +161,14 @@ def test_every_module_says_what_it_is_for():
     assert [name_of(path) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
 
 
-def test_no_line_is_longer_than_the_limit_allows():
+def test_no_line_is_far_beyond_the_limit():
     # Long sentences stay whole where a reader searches for them; code does not.
-    long = [f"{name_of(path)}:{number}" for path in MODULES for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if len(line) > 220]
+    long = [
+        f"{name_of(path)}:{number}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 220
+    ]
     assert long == []
 
 

@@ -64,7 +64,9 @@ def test_a_folder_is_found_by_dots_by_a_link_and_from_home(model: Path, tmp_path
 
 def test_what_a_config_leaves_out_has_the_librarys_default(tmp_path: Path):
     folder = lay(tmp_path / "m")
-    (folder / "config.json").write_text(json.dumps({key: CONFIG[key] for key in ("architectures", "hidden_size", "num_hidden_layers", "vocab_size")}), encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps({key: CONFIG[key] for key in ("architectures", "hidden_size", "num_hidden_layers", "vocab_size")}), encoding="utf-8"
+    )
     found = base_model.find(str(folder)).facts()
     assert (found.intermediate_size, found.max_position_embeddings) == (256, 2048)
 
@@ -74,9 +76,15 @@ def test_what_a_config_leaves_out_has_the_librarys_default(tmp_path: Path):
     [
         ({"architectures": []}, "config.json has no architectures; expected a causal language model."),
         ({"architectures": None, "hidden_size": None}, "config.json has no architectures, hidden_size; expected a causal language model."),
-        ({"architectures": ["BertForMaskedLM"]}, "config.json names the architecture BertForMaskedLM; expected a causal language model (…ForCausalLM)."),
+        (
+            {"architectures": ["BertForMaskedLM"]},
+            "config.json names the architecture BertForMaskedLM; expected a causal language model (…ForCausalLM).",
+        ),
         ({"hidden_size": "64"}, "config.json says hidden_size '64'; expected a positive number."),
-        ({"num_hidden_layers": -2, "vocab_size": 1.5}, "config.json says num_hidden_layers -2, vocab_size 1.5; expected a positive number."),
+        (
+            {"num_hidden_layers": -2, "vocab_size": 1.5},
+            "config.json says num_hidden_layers -2, vocab_size 1.5; expected a positive number.",
+        ),
         ({"intermediate_size": True}, "config.json says intermediate_size True; expected a positive number."),
     ],
 )
@@ -87,7 +95,11 @@ def test_a_config_that_is_no_causal_language_models_is_refused(parts: dict[str, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "m/config.json: not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); download the model again."),
+        (
+            "{",
+            "m/config.json: not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); download the model "
+            "again.",
+        ),
         ("[]", "m/config.json: a list; expected a JSON object."),
         ("[" * 200_000, "m/config.json: not JSON (maximum recursion depth exceeded"),
         ("\x00", "m/config.json: not JSON (Expecting value: line 1 column 1 (char 0)); download the model again."),
@@ -139,7 +151,9 @@ def test_a_shard_outside_the_folder_is_refused(name: str, model: Path):
     )
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"x": 1}}', '{"weight_map": {"x": "gone.safetensors"}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"x": 1}}', '{"weight_map": {"x": "gone.safetensors"}}']
+)
 def test_an_index_that_is_none_or_names_a_missing_file_is_refused(text: str, model: Path):
     index(model, text)
     with pytest.raises(UserError, match="download the model again|expected a JSON object"):
@@ -231,6 +245,9 @@ def test_a_name_that_is_no_hub_id_is_refused(name: str, cache: Path):
 
 
 def test_what_needs_no_torch_imports_none(model: Path):
-    code = f"import sys; from unsloth_ft import base_model; base_model.find({str(model)!r}).fingerprint(); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    code = (
+        f"import sys; from unsloth_ft import base_model; base_model.find({str(model)!r}).fingerprint()\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root).stdout == "False False\n"

@@ -20,7 +20,9 @@ LISTS_ALL = "`unsloth-ft recipes show NAME` lists all."
 @pytest.fixture
 def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed package `others` 1.0 with the recipes other-7b and, by mistake, other-list."""
-    (tmp_path / "others.py").write_text("from unsloth_ft.recipe import Recipe\nRECIPE = Recipe(model='they/theirs')\nLIST = []\n", encoding="utf-8")
+    (tmp_path / "others.py").write_text(
+        "from unsloth_ft.recipe import Recipe\nRECIPE = Recipe(model='they/theirs')\nLIST = []\n", encoding="utf-8"
+    )
     info = tmp_path / "others-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n", encoding="utf-8")
@@ -50,7 +52,9 @@ def test_a_packages_recipe_is_suggested_too(entry_points: None):
 
 
 def test_a_packages_recipe_that_is_none_is_refused(entry_points: None, tmp_path: Path):
-    (tmp_path / "others-1.0.dist-info" / "entry_points.txt").write_text("[unsloth_ft.recipes]\nother-list = others:LIST\n", encoding="utf-8")
+    (tmp_path / "others-1.0.dist-info" / "entry_points.txt").write_text(
+        "[unsloth_ft.recipes]\nother-list = others:LIST\n", encoding="utf-8"
+    )
     with pytest.raises(UserError) as error:
         catalog.find("other-list")
     assert str(error.value) == "entry point others:LIST: RECIPE is of type list; expected an unsloth_ft.recipe.Recipe."
@@ -145,7 +149,17 @@ def test_the_last_of_two_settings_counts():
 
 
 def test_values_are_json_where_they_can_be_and_text_elsewhere():
-    changed = catalog.override(MINE, ["load_in_4bit=True", "revision=main", "max_seq_length=null", 'lora.target_modules=["q_proj"]', "train.report_to=wandb", "model=a=b"])
+    changed = catalog.override(
+        MINE,
+        [
+            "load_in_4bit=True",
+            "revision=main",
+            "max_seq_length=null",
+            'lora.target_modules=["q_proj"]',
+            "train.report_to=wandb",
+            "model=a=b",
+        ],
+    )
     assert (changed.load_in_4bit, changed.revision, changed.max_seq_length) == (True, "main", None)
     assert (changed.lora.target_modules, changed.train.report_to, changed.model) == (("q_proj",), "wandb", "a=b")
 
@@ -164,7 +178,10 @@ def test_names_with_dots_reach_columns_roles_and_template_arguments():
         ("lora.r=x", "lora.r is 'x'; input should be a valid integer, unable to parse string as an integer."),
         ("train.max_steps=-2", "train.max_steps is -2; expected 1 or more, or -1 for as many as the epochs have."),
         ("train.seed=4294967296", "train.seed is 4294967296; input should be less than 4294967296."),
-        ("train.lr_scheduler_type=cosin", "train.lr_scheduler_type is 'cosin'; input should be 'cosine', 'linear', 'constant' or 'constant_with_warmup'."),
+        (
+            "train.lr_scheduler_type=cosin",
+            "train.lr_scheduler_type is 'cosin'; input should be 'cosine', 'linear', 'constant' or 'constant_with_warmup'.",
+        ),
         ("data.held_out=1", "data.held_out is 1; input should be less than 1."),
         ("data.columns=q", "data.columns is 'q'; input should be a valid dictionary."),
         ("chat_template_kwargs.depth=[1]", "chat_template_kwargs.depth is [1]; expected true, false or a text."),
@@ -193,7 +210,8 @@ def test_the_python_api_works_without_torch():
         "from unsloth_ft import data, record, base_model, prepare, backends\n"
         "recipe = Recipe(model='me/mine', lora=Lora(r=8), train=Train(learning_rate=1e-4))\n"
         "machine = Hardware((Gpu('T4', 16 * GIB, (7, 5)),), 'cpu', 2, False, 8 * GIB)\n"
-        "plan = resolve(recipe, DataFacts(100, 10, 20, 30, 40), ModelFacts('L', 2, 64, 160, 1000, 512), machine, Decision('peft', 'a test'))\n"
+        "plan = resolve(recipe, DataFacts(100, 10, 20, 30, 40), ModelFacts('L', 2, 64, 160, 1000, 512), machine, Decision('peft', 'a "
+        "test'))\n"
         "print(plan.dtype.value, catalog.override(recipe, ['lora.r=4']).lora.r)\n"
         "print(sorted({'torch', 'transformers', 'unsloth', 'peft', 'trl', 'datasets', 'accelerate'} & set(sys.modules)))\n"
     )

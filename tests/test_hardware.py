@@ -62,14 +62,18 @@ def test_lines_that_are_no_card_are_left_out():
 def test_the_machine_is_found_through_nvidia_smi(with_nvidia_smi, tmp_path: Path):
     with_nvidia_smi(ANSWER)
     assert hardware.detect().gpus == (RTX_4090, T4, H200)
-    assert (tmp_path / "asked").read_text() == "--query-gpu=index,uuid,name,memory.total,compute_cap,driver_version --format=csv,noheader,nounits\n"
+    assert (
+        tmp_path / "asked"
+    ).read_text() == "--query-gpu=index,uuid,name,memory.total,compute_cap,driver_version --format=csv,noheader,nounits\n"
 
 
 def test_a_driver_that_does_not_answer_is_said(with_nvidia_smi):
     with_nvidia_smi("\nNVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", code=9)
     found = hardware.detect()
     assert found.gpu is None
-    assert found.summary.startswith("no GPU (nvidia-smi failed: NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.); ")
+    assert found.summary.startswith(
+        "no GPU (nvidia-smi failed: NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.); "
+    )
 
 
 def test_a_machine_without_nvidia_smi_has_no_card(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -161,7 +165,9 @@ def test_the_card_is_pinned_before_torch_is_imported(with_nvidia_smi, tmp_path: 
         "print(os.environ['CUDA_VISIBLE_DEVICES'], 'torch' in sys.modules)"
     )
     root = str(Path(__file__).parents[1])
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "0 False\n"
 
 

@@ -32,7 +32,9 @@ def recipe(*settings: str, name: str = "llama31-8b") -> Recipe:
     return catalog.override(catalog.find(name).recipe, settings)
 
 
-def plan(*settings: str, rows: int = 450, hardware: Hardware = RTX_4090, model: ModelFacts = LLAMA, backend: Decision[str] = UNSLOTH, **data: int) -> Plan:
+def plan(
+    *settings: str, rows: int = 450, hardware: Hardware = RTX_4090, model: ModelFacts = LLAMA, backend: Decision[str] = UNSLOTH, **data: int
+) -> Plan:
     facts = replace(FAQ, train_rows=rows, **data)
     return resolve(recipe(*settings), facts, model, hardware, backend)
 
@@ -282,14 +284,18 @@ def test_when_only_the_saving_is_asked_for_the_evaluations_fit_it(save: int, eve
 
 
 def test_saving_less_often_than_there_are_steps_is_said():
-    assert said(plan("train.save_steps=1000", "train.max_steps=20").save_steps) == (20, "with each evaluation; the recipe says 1000, the run has 20 steps")
+    assert said(plan("train.save_steps=1000", "train.max_steps=20").save_steps) == (
+        20,
+        "with each evaluation; the recipe says 1000, the run has 20 steps",
+    )
 
 
 # Warm-up
 
 
 @pytest.mark.parametrize(
-    ("warmup_steps", "max_steps", "steps"), [(0.05, 100, 5), (0.05, 101, 6), (0.05, 1, 1), (0, 100, 0), (0.0, 1, 0), (1, 100, 1), (10, 100, 10), (0.999, 10, 10)]
+    ("warmup_steps", "max_steps", "steps"),
+    [(0.05, 100, 5), (0.05, 101, 6), (0.05, 1, 1), (0, 100, 0), (0.0, 1, 0), (1, 100, 1), (10, 100, 10), (0.999, 10, 10)],
 )
 def test_the_warm_up_is_a_share_below_1_and_a_number_from_1(warmup_steps: float, max_steps: int, steps: int):
     assert steps_of_warmup(warmup_steps, max_steps) == steps
@@ -309,12 +315,17 @@ def test_without_a_gpu_checkpointing_goes_by_memory(memory_bytes: int, checkpoin
     need = 2 * 512 * 30 * 4 * (10 * 576 + 6 * 1536) / GIB  # tokens × layers × bytes a token and layer
     total = memory_bytes // GIB
     reason = f"activations would need about {need:.1f} of {total} GiB"
-    assert said(found) == (checkpointing, reason if checkpointing else f"activations need about {need:.1f} of {total} GiB; without it a step is faster")
+    assert said(found) == (
+        checkpointing,
+        reason if checkpointing else f"activations need about {need:.1f} of {total} GiB; without it a step is faster",
+    )
 
 
 def test_half_of_the_memory_is_where_checkpointing_begins():
     need = 2 * 512 * 30 * 4 * (10 * 576 + 6 * 1536)
-    found = [plan(model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=2 * need + more)).gradient_checkpointing.value for more in (0, 2)]
+    found = [
+        plan(model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=2 * need + more)).gradient_checkpointing.value for more in (0, 2)
+    ]
     assert found == [True, False]
 
 

@@ -107,7 +107,9 @@ def test_lines_are_a_dataclass_each(tmp_path: Path):
         score: float
 
     record.write_lines(tmp_path / "pairs.jsonl", [Pair("où ?", 0.5), Pair("b", float("nan"))])
-    assert (tmp_path / "pairs.jsonl").read_text(encoding="utf-8") == '{"question": "où ?", "score": 0.5}\n{"question": "b", "score": null}\n'
+    assert (tmp_path / "pairs.jsonl").read_text(
+        encoding="utf-8"
+    ) == '{"question": "où ?", "score": 0.5}\n{"question": "b", "score": null}\n'
 
 
 def test_a_file_name_that_is_no_utf_8_does_not_stop_the_record(run: RunDirectory):
@@ -127,7 +129,11 @@ def test_warnings_are_kept_once_each(run: RunDirectory):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "faq/run.json: not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); the run directory is damaged."),
+        (
+            "{",
+            "faq/run.json: not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); the run directory is "
+            "damaged.",
+        ),
         ("[]", "faq/run.json: not a JSON object; the run directory is damaged."),
         ("{}", "faq/run.json: not a run record of schema 1."),
         ('{"schema": 2}', "faq/run.json: not a run record of schema 1."),
@@ -210,7 +216,13 @@ with RunDirectory(Path(sys.argv[1])).held():
 
 
 def test_a_second_process_is_told_that_the_directory_is_held(run: RunDirectory):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.path.absolute())], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path.absolute())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    ) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         with pytest.raises(BusyError) as error, run.held():
             pass
@@ -248,7 +260,9 @@ def test_a_new_place_an_empty_one_and_a_runs_own_are_fit(run: RunDirectory):
     assert not Path("a").exists()
 
 
-@pytest.mark.parametrize("left", [(".lock",), (".lock", "local.json"), (".lock", ".local.json.x1"), (".lock", "local.json", ".run.json.x1")])
+@pytest.mark.parametrize(
+    "left", [(".lock",), (".lock", "local.json"), (".lock", ".local.json.x1"), (".lock", "local.json", ".run.json.x1")]
+)
 def test_what_a_run_killed_in_its_first_moments_left_is_fit(left: tuple[str, ...], tmp_path: Path):
     for name in left:
         (tmp_path / name).write_text("", encoding="utf-8")
@@ -298,9 +312,21 @@ def test_folders_are_taken_out_of_every_text(text: object, kept: object):
 
 def test_a_record_names_no_folder_of_this_machine(run: RunDirectory, tmp_path: Path):
     home = os.path.expanduser("~")
-    run.update_local(inputs={"data_files": ["/srv/me/data/faq.jsonl"], "eval_data": ["hf://me/rows"], "recipe": "qwen3-8b", "model": None}, base_model="/srv/me/models/tiny")
+    run.update_local(
+        inputs={"data_files": ["/srv/me/data/faq.jsonl"], "eval_data": ["hf://me/rows"], "recipe": "qwen3-8b", "model": None},
+        base_model="/srv/me/models/tiny",
+    )
     run.update(
-        command=["unsloth-ft", "run", f"{tmp_path}/r.py", "--data", "/srv/me/data/faq.jsonl", "--model", os.path.relpath("/srv/me/models/tiny"), f"--out={run.path.absolute()}"],
+        command=[
+            "unsloth-ft",
+            "run",
+            f"{tmp_path}/r.py",
+            "--data",
+            "/srv/me/data/faq.jsonl",
+            "--model",
+            os.path.relpath("/srv/me/models/tiny"),
+            f"--out={run.path.absolute()}",
+        ],
         error=f"/srv/me/models/tiny: bad; see {home}/.cache/x",
     )
     found = run.read()

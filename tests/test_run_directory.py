@@ -21,7 +21,8 @@ from unsloth_ft.record import RunDirectory
 CANARIES = {
     name: f"canary-{number:02d}-3f9a1c"
     for number, name in enumerate(
-        ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "OPENAI_API_KEY", "GITHUB_TOKEN",
+        ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "OPENAI_API_KEY",
+         "GITHUB_TOKEN",
          "ANTHROPIC_API_KEY", "COMET_API_KEY", "NEPTUNE_API_TOKEN", "DATABASE_URL", "SSH_AUTH_SOCK", "PGPASSWORD", "PIP_INDEX_URL")
     )
 }  # fmt: skip
@@ -57,8 +58,8 @@ def run(work: Path, *more: str, out: str = "runs/faq", data: str = "") -> Answer
     """The module's run; absolute paths everywhere."""
     home = work.parent
     return call(
-        "run", "smollm2-135m", "--data", data or f"{home}/data/faq.jsonl", "--eval-data", f"{home}/data/eval.jsonl", "--model", f"{home}/model",
-        "--out", f"{work}/{out}", *QUICK, *more,
+        "run", "smollm2-135m", "--data", data or f"{home}/data/faq.jsonl", "--eval-data", f"{home}/data/eval.jsonl",
+        "--model", f"{home}/model", "--out", f"{work}/{out}", *QUICK, *more,
     )  # fmt: skip
 
 
@@ -68,7 +69,11 @@ def files(directory: Path) -> list[Path]:
 
 def learned(directory: Path) -> dict[str, str]:
     """What must not change when a finished run is visited again: all but the times in the record and the page made from it."""
-    return {name: digest for name, digest in snapshot(directory).items() if name not in ("run.json", "local.json", "report.html", "adapter/README.md")}
+    return {
+        name: digest
+        for name, digest in snapshot(directory).items()
+        if name not in ("run.json", "local.json", "report.html", "adapter/README.md")
+    }
 
 
 # What it tells and what it keeps
@@ -88,15 +93,34 @@ def test_a_run_leaves_its_record_metrics_adapter_evaluation_and_report(place: Pa
     assert known["recipe"]["name"] == "smollm2-135m" and known["seeds"] == {"train": 3407}
     assert [file["name"] for file in known["data"]["files"]] == ["faq.jsonl"]
     assert known["training"]["steps"] == 3 and known["evaluation"]["rows"] == 4
-    for path in (directory.metrics_file, directory.report, directory.adapter / "adapter_model.safetensors", directory.evaluation / "answers.jsonl"):
+    for path in (
+        directory.metrics_file,
+        directory.report,
+        directory.adapter / "adapter_model.safetensors",
+        directory.evaluation / "answers.jsonl",
+    ):
         assert path.stat().st_size > 0
 
 
 def test_the_record_names_no_absolute_path_and_no_user(place: Path):
     text = (place / "runs/faq/run.json").read_text(encoding="utf-8")
     assert USER not in text and str(place) not in text
-    assert re.findall(r'(?<![\w<.:/])/(?:[\w.-]+/)+[\w.-]+', text) == []
-    assert json.loads(text)["command"] == ["unsloth-ft", "run", "smollm2-135m", "--data", "faq.jsonl", "--eval-data", "eval.jsonl", "--model", "model", "--out", "faq", *QUICK, "--json"]
+    assert re.findall(r"(?<![\w<.:/])/(?:[\w.-]+/)+[\w.-]+", text) == []
+    assert json.loads(text)["command"] == [
+        "unsloth-ft",
+        "run",
+        "smollm2-135m",
+        "--data",
+        "faq.jsonl",
+        "--eval-data",
+        "eval.jsonl",
+        "--model",
+        "model",
+        "--out",
+        "faq",
+        *QUICK,
+        "--json",
+    ]
 
 
 def test_only_the_private_files_name_the_user(place: Path):
@@ -109,7 +133,9 @@ def test_only_the_private_files_name_the_user(place: Path):
 
 def test_no_secret_of_the_environment_is_in_any_file(place: Path):
     assert all(os.environ[name] == canary for name, canary in CANARIES.items())
-    found = [f"{path.name}: {name}" for path in files(place.parent) for name, canary in CANARIES.items() if canary.encode() in path.read_bytes()]
+    found = [
+        f"{path.name}: {name}" for path in files(place.parent) for name, canary in CANARIES.items() if canary.encode() in path.read_bytes()
+    ]
     assert found == []
 
 
@@ -118,7 +144,11 @@ def test_the_directory_is_private_to_its_user(place: Path):
 
 
 def test_no_pickle_is_written_but_a_checkpoints_own(place: Path):
-    outside = [path.name for path in files(place / "runs/faq") if path.suffix in (".bin", ".pt", ".pth", ".pkl") and "checkpoints" not in path.parts]
+    outside = [
+        path.name
+        for path in files(place / "runs/faq")
+        if path.suffix in (".bin", ".pt", ".pth", ".pkl") and "checkpoints" not in path.parts
+    ]
     assert outside == []
     assert [path for path in files(place) if path.name == "training_args.bin"] == []
 
@@ -172,7 +202,10 @@ def test_runs_are_listed_and_shown(place: Path):
     ("more", "differences"),
     [
         (("--seed", "5"), ["  recipe.train.seed: 3407 there, 5 now"]),
-        (("--set", "lora.r=4", "--set", "train.learning_rate=0.5"), ["  recipe.lora.r: 16 there, 4 now", "  recipe.train.learning_rate: 0.002 there, 0.5 now"]),
+        (
+            ("--set", "lora.r=4", "--set", "train.learning_rate=0.5"),
+            ["  recipe.lora.r: 16 there, 4 now", "  recipe.train.learning_rate: 0.002 there, 0.5 now"],
+        ),
         (
             ("--max-steps", "2"),
             ["  recipe.train.max_steps: 3 there, 2 now", "  plan.max_steps: 3 there, 2 now", "  plan.eval_steps: 2 there, 1 now"],
@@ -211,9 +244,14 @@ def test_another_model_of_the_same_shapes_is_refused(place: Path, tmp_path: Path
 
 
 def test_a_directory_that_another_process_holds_ends_with_5(place: Path):
-    code = "import sys; from pathlib import Path; from unsloth_ft.record import RunDirectory\nwith RunDirectory(Path('runs/faq')).held(): print('held', flush=True); sys.stdin.readline()"
+    code = (
+        "import sys; from pathlib import Path; from unsloth_ft.record import RunDirectory\n"
+        "with RunDirectory(Path('runs/faq')).held(): print('held', flush=True); sys.stdin.readline()"
+    )
     before = snapshot(place / "runs/faq")
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
         answer = run(place)
         other.kill()
@@ -296,7 +334,9 @@ def test_versions_that_came_and_went_are_named():
 
 def test_more_than_ten_differences_are_counted():
     with pytest.raises(UserError) as error:
-        begin.refuse_other_run({"a": dict.fromkeys("abcdefghijkl", 1)}, {"a": dict.fromkeys("abcdefghijkl", 2)}, RunDirectory(Path("runs/faq")))
+        begin.refuse_other_run(
+            {"a": dict.fromkeys("abcdefghijkl", 1)}, {"a": dict.fromkeys("abcdefghijkl", 2)}, RunDirectory(Path("runs/faq"))
+        )
     lines = str(error.value).splitlines()
     assert (len(lines), lines[1], lines[-1]) == (12, "  a.a: 1 there, 2 now", "  and 2 more")
 

@@ -49,10 +49,14 @@ class BaseModel:
             raise UserError(f"{self.model}: config.json has no {', '.join(missing)}; expected a causal language model.")
         wrong = [key for key in (*SIZES, *OTHER_SIZES) if type(config.get(key, 1)) is not int or config.get(key, 1) < 1]
         if wrong:
-            raise UserError(f"{self.model}: config.json says {', '.join(f'{key} {config[key]!r}' for key in wrong)}; expected a positive number.")
+            raise UserError(
+                f"{self.model}: config.json says {', '.join(f'{key} {config[key]!r}' for key in wrong)}; expected a positive number."
+            )
         architecture = config["architectures"][0] if isinstance(config["architectures"], list) else config["architectures"]
         if not str(architecture).endswith("ForCausalLM"):
-            raise UserError(f"{self.model}: config.json names the architecture {architecture}; expected a causal language model (…ForCausalLM).")
+            raise UserError(
+                f"{self.model}: config.json names the architecture {architecture}; expected a causal language model (…ForCausalLM)."
+            )
         return ModelFacts(
             architecture=architecture,
             num_hidden_layers=config["num_hidden_layers"],
@@ -123,9 +127,15 @@ def _checked(folder: Path, shown: str) -> Path:
         raise UserError(f"{shown}: no config.json in it; expected a Hugging Face model folder.")
     config = _json(folder / "config.json")
     if "auto_map" in config:
-        raise UserError(f"{shown}: its config asks for code from the model's own repository (auto_map), which is not run. Name a model that transformers knows.")
+        raise UserError(
+            f"{shown}: its config asks for code from the model's own repository (auto_map), which is not run. Name a model that "
+            "transformers knows."
+        )
     if config.get("quantization_config"):
-        raise UserError(f"{shown}: its weights are quantized already. Name the 16-bit model, which the merge needs too; load_in_4bit quantizes it while loading.")
+        raise UserError(
+            f"{shown}: its weights are quantized already. Name the 16-bit model, which the merge needs too; load_in_4bit quantizes it "
+            "while loading."
+        )
     if not weight_files(folder):
         pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
         found = f"only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "no weights at all"
@@ -148,7 +158,9 @@ def _json(file: Path) -> dict:
 def _is_whole(folder: Path) -> bool:
     """Whether a folder of the hub's cache has what a model needs; a broken-off download has not."""
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    weights = all((folder / str(name)).is_file() for name in _json(index).get("weight_map", {}).values()) if index.is_file() else single.is_file()
+    weights = (
+        all((folder / str(name)).is_file() for name in _json(index).get("weight_map", {}).values()) if index.is_file() else single.is_file()
+    )
     return weights and (folder / "config.json").is_file() and any((folder / name).is_file() for name in TOKENIZERS)
 
 

@@ -36,7 +36,11 @@ def begin(prepared: Prepared, directory: RunDirectory, command: list[str], local
         status="running",
         command=command,
         identity=identity,
-        recipe={"name": prepared.request.recipe.name, "source": prepared.request.recipe.source, "values": prepared.recipe.model_dump(mode="json")},
+        recipe={
+            "name": prepared.request.recipe.name,
+            "source": prepared.request.recipe.source,
+            "values": prepared.recipe.model_dump(mode="json"),
+        },
         plan=prepared.plan.as_json(),
         data=data_record(prepared),
         base_model={

@@ -38,7 +38,17 @@ OTHER_NAMES = {
 }
 # A user's recipe file is a program; whatever it raises is its author's to mend.
 RECIPE_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
 )
 
 
@@ -72,7 +82,10 @@ def find(name: str) -> Entry:
         if point.name == name:
             return Entry(name, _checked(point.load(), f"entry point {point.value}"), point.dist.name if point.dist else point.value)
     known = names() + [point.name for point in entry_points(group=ENTRY_POINTS)]
-    raise UserError(f'recipe "{name}" is not known.{nearest(name, known)} `unsloth-ft recipes list` shows all; a file is named by its path, like ./mine.py.')
+    raise UserError(
+        f'recipe "{name}" is not known.{nearest(name, known)} `unsloth-ft recipes list` shows all; '
+        "a file is named by its path, like ./mine.py."
+    )
 
 
 def all_entries() -> list[Entry]:

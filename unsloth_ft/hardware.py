@@ -144,7 +144,11 @@ def _all_gpus() -> tuple[dict[str, Gpu], str]:
         return {}, ""
     try:
         answer = subprocess.run(
-            [tool, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20, check=False
+            [tool, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (subprocess.SubprocessError, OSError) as error:
         return {}, f"nvidia-smi failed: {type(error).__name__}"

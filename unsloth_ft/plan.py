@@ -127,7 +127,9 @@ def _dtype(recipe: Recipe, hardware: Hardware) -> Decision[str]:
     if recipe.dtype == "bfloat16" and gpu and gpu.compute_capability < (8, 0):
         raise UserError(f"dtype is bfloat16, but {gpu.name} is {gpu.sm}; bfloat16 needs SM 8.0. Leave dtype out, or set float16.")
     if recipe.dtype == "float16" and not gpu:
-        raise UserError("dtype is float16, but there is no GPU, and torch trains float16 on a GPU only. Leave dtype out, or set bfloat16 or float32.")
+        raise UserError(
+            "dtype is float16, but there is no GPU, and torch trains float16 on a GPU only. Leave dtype out, or set bfloat16 or float32."
+        )
     if recipe.dtype == "bfloat16" and not gpu and not hardware.cpu_has_bfloat16:
         return Decision("bfloat16", "recipe; slow, this CPU has no bfloat16 instructions")
     if recipe.dtype:
@@ -162,7 +164,9 @@ def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decis
 def _batch(recipe: Recipe, data: DataFacts) -> tuple[Decision[int], Decision[int]]:
     micro, accumulation = recipe.train.per_device_train_batch_size, recipe.train.gradient_accumulation_steps
     if data.train_rows < micro:
-        return Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}"), Decision(1, "one batch is all there is")
+        return Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}"), Decision(
+            1, "one batch is all there is"
+        )
     if data.train_rows < micro * accumulation:
         reason = f"only {data.train_rows} training rows; the recipe says {accumulation}"
         return Decision(micro, "recipe"), Decision(math.ceil(data.train_rows / micro), reason)
@@ -193,7 +197,9 @@ def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:
 def _max_steps(recipe: Recipe, epochs: float, steps_per_epoch: int) -> Decision[int]:
     if recipe.train.max_steps > 0:
         return Decision(recipe.train.max_steps, "asked for")
-    return Decision(max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} step{'s' if steps_per_epoch > 1 else ''}")
+    return Decision(
+        max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} step{'s' if steps_per_epoch > 1 else ''}"
+    )
 
 
 def _epochs_of(steps: int, steps_per_epoch: int, recipe: Recipe) -> Decision[float]:
@@ -221,7 +227,10 @@ def _save_steps(asked: int | None, eval_steps: int, steps: int) -> Decision[int]
     if asked >= steps:
         return Decision(eval_steps, f"with each evaluation; the recipe says {asked}, the run has {steps} steps")
     if eval_steps % asked:
-        raise UserError(f"train.save_steps is {asked}, evaluations come every {eval_steps} steps; expected a divisor of {eval_steps}, so that the best checkpoint is kept.")
+        raise UserError(
+            f"train.save_steps is {asked}, evaluations come every {eval_steps} steps; expected a divisor of {eval_steps}, so that the "
+            "best checkpoint is kept."
+        )
     return Decision(asked, "recipe")
 
 
@@ -261,5 +270,7 @@ def _checkpointing(recipe: Recipe, model: ModelFacts, hardware: Hardware, backen
     layer = ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
     needed = tokens * model.num_hidden_layers * layer
     if needed < hardware.memory_bytes / 2:
-        return Decision(False, f"activations need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB; without it a step is faster")
+        return Decision(
+            False, f"activations need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB; without it a step is faster"
+        )
     return Decision(True, f"activations would need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB")

@@ -21,7 +21,17 @@ from unsloth_ft.plan import DataFacts, Plan, resolve
 from unsloth_ft.recipe import Recipe
 
 # What two runs must have in common beyond the recipe: the decisions that make the losses what they are.
-DECIDING = ("backend", "device", "dtype", "max_seq_length", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "optim", "eval_steps")
+DECIDING = (
+    "backend",
+    "device",
+    "dtype",
+    "max_seq_length",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "optim",
+    "eval_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,10 @@ def check_optim(recipe: Recipe) -> None:
 
     known = [name.value for name in OptimizerNames]
     if recipe.train.optim is not None and recipe.train.optim not in known:
-        raise UserError(f'train.optim is "{recipe.train.optim}"; expected a name of transformers.TrainingArguments.optim.{nearest(recipe.train.optim, known)}')
+        raise UserError(
+            f'train.optim is "{recipe.train.optim}"; expected a name of transformers.TrainingArguments.optim.'
+            f"{nearest(recipe.train.optim, known)}"
+        )
 
 
 def template_sha256(chat: Chat) -> str:
@@ -203,7 +216,12 @@ def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, .
     findings = [finding for finding in dataset.findings if finding.severity == "warning"]
     if not request.eval_data:
         parts = data.split(dataset.conversations, share=recipe.data.held_out, seed=recipe.train.seed)
-        return parts.train, parts.held_out, f"{recipe.data.held_out:.0%} of the rows, split by question with seed {recipe.train.seed}", findings
+        return (
+            parts.train,
+            parts.held_out,
+            f"{recipe.data.held_out:.0%} of the rows, split by question with seed {recipe.train.seed}",
+            findings,
+        )
     evaluation = data.load(request.eval_data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
     leaks = data.leaks(dataset.conversations, evaluation.conversations, allow_leak=recipe.data.allow_leak)
     data.raise_errors(leaks)
@@ -217,7 +235,10 @@ def _warnings(seen: xray.XRay, which: str) -> list[str]:
     if seen.cut:
         found.append(f"{len(seen.cut)} {which} rows are longer than max_seq_length and were cut behind a whole answer: {_some(seen.cut)}")
     if seen.dropped:
-        found.append(f"{len(seen.dropped)} {which} rows have a first answer that doesn't fit into max_seq_length and were dropped: {_some(seen.dropped)}")
+        found.append(
+            f"{len(seen.dropped)} {which} rows have a first answer that doesn't fit into max_seq_length and were dropped: "
+            f"{_some(seen.dropped)}"
+        )
     return found
 
 

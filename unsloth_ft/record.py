@@ -29,8 +29,23 @@ from unsloth_ft.errors import BusyError, MachineError, UserError
 SCHEMA = 1
 LOCK, RECORD, LOCAL = ".lock", "run.json", "local.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors",
-            "unsloth", "unsloth_zoo", "gguf", "xllamacpp", "triton", "xformers")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "unsloth",
+    "unsloth_zoo",
+    "gguf",
+    "xllamacpp",
+    "triton",
+    "xformers",
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,14 @@ class RunDirectory:
         """Folders that a message or a command may name, absolute or by "..", the longest first; run.json keeps what comes after them."""
         local = self.read_local()
         inputs = local.get("inputs", {})
-        files = [*inputs.get("data_files", ()), *inputs.get("eval_data", ()), inputs.get("recipe"), inputs.get("model"), local.get("base_model"), os.path.abspath(self.path)]
+        files = [
+            *inputs.get("data_files", ()),
+            *inputs.get("eval_data", ()),
+            inputs.get("recipe"),
+            inputs.get("model"),
+            local.get("base_model"),
+            os.path.abspath(self.path),
+        ]
         folders = {os.path.dirname(file) for file in files if file and os.path.isabs(file)} | {os.getcwd(), os.path.expanduser("~")}
         folders |= {os.path.realpath(folder) for folder in folders}
         from_here = {os.path.relpath(folder) for folder in folders}
@@ -172,12 +194,18 @@ class RunDirectory:
         if self.path.is_dir():
             others = sorted(file.name for file in self.path.iterdir() if not self._is_own(file))
             if others and not self.record_file.is_file():
-                raise UserError(f"{self.path}: holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no run directory. Name another with --out.")
+                raise UserError(
+                    f"{self.path}: holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}) and is no run "
+                    "directory. Name another with --out."
+                )
             if self.record_file.is_file():
                 self.read()
         place = next(folder for folder in (self.path, *self.path.absolute().parents) if os.path.lexists(folder))
         if not place.is_dir():
-            raise UserError(f"{self.path}: {'is a file' if place == self.path else f'{place} is a file'}; expected a new directory or an earlier run's. Name another with --out.")
+            raise UserError(
+                f"{self.path}: {'is a file' if place == self.path else f'{place} is a file'}; expected a new directory or an earlier "
+                "run's. Name another with --out."
+            )
         if not os.access(place, os.W_OK | os.X_OK):
             raise UserError(f"{self.path}: {place} can't be written. Name another directory with --out.")
 
@@ -236,7 +264,9 @@ def write_atomically(path: Path, text: str) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         size = len(text.encode(errors="backslashreplace"))
-        raise MachineError(f"{path.name}: can't be written ({error.strerror}); {size:,} bytes are needed. Free some space and run the same command again.") from None
+        raise MachineError(
+            f"{path.name}: can't be written ({error.strerror}); {size:,} bytes are needed. Free some space and run the same command again."
+        ) from None
 
 
 def write_lines(path: Path, values: Iterable[Any], *, folders: Sequence[str] = ()) -> None:

@@ -38,11 +38,14 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
     base = _base(directory, recipe, model, offline)
     if base.fingerprint() != known["base_model"]["sha256"]:
         raise UserError(
-            f"{base.folder.name} is not the base model that {directory.name} was trained on: same names, other weights. Name the right one with --model DIR."
+            f"{base.folder.name} is not the base model that {directory.name} was trained on: same names, other weights. Name the right "
+            "one with --model DIR."
         )
     with third_party():
         tokenizer = load_tokenizer(base.folder)
-    chat = Chat(tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens)
+    chat = Chat(
+        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
+    )
     plan = Plan(**{key: Decision(entry["value"], entry["reason"]) for key, entry in known["plan"].items()})
     return Reopened(directory, known, recipe, replace(plan, device=_device()), base, chat)
 
@@ -52,7 +55,9 @@ def trained(name: str) -> tuple[RunDirectory, dict[str, Any]]:
     directory = record.find(name)
     known = directory.read()
     if "training" not in known or not (directory.adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f'{directory.name} is not trained yet (status "{directory.status()}"). `unsloth-ft resume {directory.name}` goes on with it.')
+        raise UserError(
+            f'{directory.name} is not trained yet (status "{directory.status()}"). `unsloth-ft resume {directory.name}` goes on with it.'
+        )
     return directory, known
 
 

@@ -61,7 +61,15 @@ def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console) -
     if trained:
         return model
     training = train(
-        model, backend, recipe=prepared.recipe, plan=plan, rows=prepared.rows, held_out=prepared.held_out_rows, chat=prepared.chat, run=directory, console=console
+        model,
+        backend,
+        recipe=prepared.recipe,
+        plan=plan,
+        rows=prepared.rows,
+        held_out=prepared.held_out_rows,
+        chat=prepared.chat,
+        run=directory,
+        console=console,
     )
     save_adapter(model, prepared.chat, prepared.base.model, directory)
     directory.update(training=training.as_json())
@@ -77,7 +85,13 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
         return
     console.print(f"comparing before and after on {len(prepared.held_out_rows)} held-out rows")
     comparison = compare(
-        model, prepared.backend, recipe=prepared.recipe, plan=prepared.plan, conversations=prepared.held_out, rows=prepared.held_out_rows, chat=prepared.chat
+        model,
+        prepared.backend,
+        recipe=prepared.recipe,
+        plan=prepared.plan,
+        conversations=prepared.held_out,
+        rows=prepared.held_out_rows,
+        chat=prepared.chat,
     )
     directory.evaluation.mkdir(exist_ok=True)
     folders = directory.private_folders()

@@ -77,6 +77,7 @@ def _kind(path: Path) -> str:
 def rows(count: int, *, first: int = 0) -> str:
     """A FAQ as JSON Lines; other numbers give other questions."""
     return "".join(
-        json.dumps({"question": f"When does the office in {TOWNS[number % 12]} open on day {number}?", "answer": f"At {number % 9 + 1}."}) + "\n"
+        json.dumps({"question": f"When does the office in {TOWNS[number % 12]} open on day {number}?", "answer": f"At {number % 9 + 1}."})
+        + "\n"
         for number in range(first, first + count)
     )

@@ -47,7 +47,8 @@ def test_a_refused_call_says_why_and_writes_nothing(case: Call, work: Path, tiny
 
 
 SOME = (
-    "an unknown command", "three mistyped settings at once", "a recipe file with a syntax error", "two broken lines", "the data's folder as run directory",
+    "an unknown command", "three mistyped settings at once", "a recipe file with a syntax error", "two broken lines",
+    "the data's folder as run directory",
     "a model that is cached nowhere, offline",
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "rich.pr
 
 
 def commands() -> dict[str, click.Command]:
-    """"data check" -> the command."""
+    """ "data check" -> the command."""
     found: dict[str, click.Command] = {}
     for name, (module, attribute, _) in cli.COMMANDS.items():
         command = getattr(importlib.import_module(f"unsloth_ft.cli.{module}"), attribute)
@@ -48,8 +48,15 @@ def commands() -> dict[str, click.Command]:
 
 
 def surface(command: click.Command) -> str:
-    arguments = [each.make_metavar(click.Context(command)).strip("[]").rstrip(".") for each in command.params if isinstance(each, click.Argument)]
-    return " ".join([*(name.strip("[]") for name in arguments), *sorted(option for each in command.params if isinstance(each, click.Option) for option in each.opts)])
+    arguments = [
+        each.make_metavar(click.Context(command)).strip("[]").rstrip(".") for each in command.params if isinstance(each, click.Argument)
+    ]
+    return " ".join(
+        [
+            *(name.strip("[]") for name in arguments),
+            *sorted(option for each in command.params if isinstance(each, click.Option) for option in each.opts),
+        ]
+    )
 
 
 # What there is
@@ -61,7 +68,10 @@ def test_the_commands_and_their_flags_are_these():
 
 
 def test_the_exit_codes_are_these():
-    assert {each.__name__: each.exit_code for each in (errors.UnslothFtError, errors.UserError, errors.MachineError, errors.GateError, errors.BusyError)} == {
+    assert {
+        each.__name__: each.exit_code
+        for each in (errors.UnslothFtError, errors.UserError, errors.MachineError, errors.GateError, errors.BusyError)
+    } == {
         "UnslothFtError": 1,
         "UserError": 2,
         "MachineError": 3,
@@ -118,14 +128,19 @@ def test_the_version():
 # What it costs
 
 
-@pytest.mark.parametrize("words", ["--help", "run --help", "recipes list", "recipes list --json", "recipes show qwen3-8b", "runs list", "data check faq.jsonl", "rnu"])
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "run --help", "recipes list", "recipes list --json", "recipes show qwen3-8b", "runs list", "data check faq.jsonl", "rnu"],
+)
 def test_a_look_around_imports_no_heavy_library(words: str, work: Path):
     code = (
         "import sys; sys.argv = ['unsloth-ft', *sys.argv[1:]]; from unsloth_ft.cli import main\n"
         "try: main()\n"
         f"finally: print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, cwd=work, env={"PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()], capture_output=True, text=True, cwd=work, env={"PYTHONPATH": str(ROOT)}, check=False
+    )
     assert done.stderr.splitlines()[-1] == "[]"
     assert done.returncode == (2 if words == "rnu" else 0)
 
@@ -198,8 +213,9 @@ def test_doctor_as_json_says_whether_this_machine_can_train(work: Path):
 def versions(monkeypatch: pytest.MonkeyPatch, **other: str | None) -> None:
     from unsloth_ft.cli import doctor
 
-    good = {"torch": "2.13.0+cpu", "transformers": "5.17.0", "trl": "1.14.2", "peft": "0.21.2", "datasets": "4.8.5", "bitsandbytes": "0.50.2",
-            "gguf": "0.19.0", "jinja2": "3.1.6", "safetensors": "0.8.0", "unsloth": "2026.10.9", "xllamacpp": None, "xformers": None} | other  # fmt: skip
+    good = {"torch": "2.13.0+cpu", "transformers": "5.17.0", "trl": "1.14.2", "peft": "0.21.2", "datasets": "4.8.5",
+            "bitsandbytes": "0.50.2", "gguf": "0.19.0", "jinja2": "3.1.6", "safetensors": "0.8.0", "unsloth": "2026.10.9",
+            "xllamacpp": None, "xformers": None} | other  # fmt: skip
     monkeypatch.setattr(doctor, "_version", good.__getitem__)
 
 

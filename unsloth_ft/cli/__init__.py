@@ -67,7 +67,11 @@ def usage_message(error: click.ClickException) -> str:
     text = error.format_message()
     if text.startswith("Usage:"):
         return text
-    hint = f" `{error.ctx.command_path} --help` shows all." if isinstance(error, click.UsageError) and error.ctx and "--help" not in text else ""
+    hint = (
+        f" `{error.ctx.command_path} --help` shows all."
+        if isinstance(error, click.UsageError) and error.ctx and "--help" not in text
+        else ""
+    )
     return f"error: {text[:1].lower()}{text[1:]}{hint}"
 
 

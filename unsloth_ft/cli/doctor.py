@@ -83,7 +83,10 @@ def doctor(as_json: bool) -> None:
         for package, version in versions.items():
             note = f"   ({OPTIONAL[package]})" if version is None and package in OPTIONAL else ""
             click.echo(f"{package:<13} {version or 'not installed'}{note}")
-        click.echo(f"{'ollama':<13} {shutil.which('ollama') and 'installed' or 'not installed   (needed to run an exported Modelfile, not to make it)'}")
+        click.echo(
+            f"{'ollama':<13} "
+            f"{shutil.which('ollama') and 'installed' or 'not installed   (needed to run an exported Modelfile, not to make it)'}"
+        )
     if problems:
         raise MachineError("\n  ".join(["this machine can't train yet:", *problems]) + f"\nThis mends it: {command}")
     if not as_json:

@@ -15,7 +15,12 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document o
 OFFLINE = click.option("--offline", is_flag=True, help="Open no socket; use what is on this machine.")
 SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a recipe field, like lora.r=32.")
 MODEL = click.option("--model", metavar="ID|DIR", help="Another base model than the recipe's.")
-BACKEND = click.option("--backend", default="auto", type=click.Choice(("auto", "unsloth", "peft")), help="Who trains; auto chooses and says why.  [default: auto]")
+BACKEND = click.option(
+    "--backend",
+    default="auto",
+    type=click.Choice(("auto", "unsloth", "peft")),
+    help="Who trains; auto chooses and says why.  [default: auto]",
+)
 EVAL_DATA = click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows; else a share of the data is held out.")
 
 

@@ -19,7 +19,12 @@ def list_(as_json: bool) -> None:
     """Every recipe with its base model."""
     entries = catalog.all_entries()
     if as_json:
-        print_json([{"name": entry.name, "model": entry.recipe.model, "load_in_4bit": entry.recipe.load_in_4bit, "source": entry.source} for entry in entries])
+        print_json(
+            [
+                {"name": entry.name, "model": entry.recipe.model, "load_in_4bit": entry.recipe.load_in_4bit, "source": entry.source}
+                for entry in entries
+            ]
+        )
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:

@@ -41,7 +41,13 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     with backends.third_party():
         tuned = backend.load_adapter(backend.load(run.base, run.plan), run.directory.adapter, run.plan)
     comparison = compare(
-        tuned, backend, recipe=run.recipe, plan=run.plan, conversations=[each for each in dataset.conversations if each.where in kept], rows=rows, chat=run.chat
+        tuned,
+        backend,
+        recipe=run.recipe,
+        plan=run.plan,
+        conversations=[each for each in dataset.conversations if each.where in kept],
+        rows=rows,
+        chat=run.chat,
     )
     if as_json:
         options.print_json(comparison.as_json())
@@ -79,7 +85,9 @@ def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) ->
 
 @click.command()
 @click.argument("name", metavar="RUN")
-@click.option("--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT or ollama; may be given again.")
+@click.option(
+    "--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT or ollama; may be given again."
+)
 @options.MODEL
 @options.OFFLINE
 @options.JSON

@@ -46,7 +46,10 @@ def resume(name: str, offline: bool, as_json: bool) -> None:
     directory.read()
     local = directory.read_local()
     if "inputs" not in local or "exports" not in local:
-        raise UserError(f"{directory.name}: its local.json is missing, which says where data and model lie. Give the command of its run.json again, with --out.")
+        raise UserError(
+            f"{directory.name}: its local.json is missing, which says where data and model lie. Give the command of its run.json again, "
+            "with --out."
+        )
     inputs = local["inputs"] | {"offline": offline or local["inputs"]["offline"]}
     wanted = targets.parse(local["exports"])
     # The record keeps the command of its first run; a run killed before its record has none yet.
@@ -138,4 +141,3 @@ def _absolute(inputs: dict[str, Any], model: str) -> dict[str, Any]:
 def _stem(file: str) -> str:
     name = Path(file.rstrip("/")).name
     return name.split(".")[0] or "data"
-
