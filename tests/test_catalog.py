@@ -63,7 +63,8 @@ def test_a_packages_recipe_that_is_none_is_refused(entry_points: None, tmp_path:
 # Recipe files
 
 
-def test_reading_a_recipe_file_leaves_nothing_beside_it(tmp_path: Path):
+def test_reading_a_recipe_file_leaves_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = tmp_path / "mine.py"
     path.write_text("from unsloth_ft.recipe import Recipe\nRECIPE = Recipe(model='me/mine')\n", encoding="utf-8")
     before = snapshot(tmp_path)
