@@ -333,6 +333,21 @@ def test_the_text_around_a_plain_control_token_keeps_its_ids(chat_of):
     assert row.input_ids == (1, 3, 2592, 1117, 2635, 29481, 29535, 1040, 6333, 1070, 5611, 29572, 4, 6233, 29491, 2)
 
 
+def test_a_word_after_a_control_token_has_no_space_before_it_wherever_the_text_is_parted(chat_of):
+    from copy import deepcopy
+
+    tokenizer = deepcopy(chat_of("mistral-v03").tokenizer)
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}[INST]{{ message.content }}[/INST]"
+        "{% else %}{{ message.content }}</s>{% endif %}{% endfor %}"
+    )
+    chat = Chat(tokenizer, special_tokens="text")
+    hello = (1, 3, 22326, 4, 22326, 2)  # "hello"; "▁hello" is 7080, 29477
+    assert chat.encode(conversation("user:hello", "assistant:hello")).input_ids == hello
+    row = chat.encode(conversation("user:hello", "assistant:hello", "user:</s>", "assistant:hello"))
+    assert row.input_ids == (*hello, 3, 1468, 29481, 29535, 4, 22326, 2)
+
+
 # What is learned otherwise, and what is refused
 
 

@@ -188,6 +188,18 @@ def test_a_prompt_that_no_answer_of_the_template_follows_is_refused(chat):
     )
 
 
+def test_an_answer_without_a_token_is_refused_and_shown(chat):
+    from tokenizers import Regex
+    from tokenizers.normalizers import Replace
+
+    deaf = chat(turns("{{ message.role }}: {{ message.content }}. ", "assistant: "))
+    deaf.tokenizer.backend_tokenizer.normalizer = Replace(Regex("[bd.]"), "")
+    assert refusal(deaf, "user:a", "assistant:c", "user:a", "assistant:b") == (
+        "rows.jsonl:7: no token of answer 2 would be learned. "
+        "It was looked for at character 43 of 'user: a. assistant: c. user: a. assistant: b. '."
+    )
+
+
 def test_generation_blocks_change_nothing(chat):
     turn = "{% if message.role == 'assistant' %}{% generation %}{{ message.content }}<|im_end|>{% endgeneration %}"
     turn += "{% else %}{{ message.content }}<|im_end|>{% endif %}{{ '\n' }}"

@@ -135,7 +135,7 @@ class Chat:
         """One row, its labels set on what the assistant says and on what ends its turns.
 
         Raises UserError, naming file and line, for a conversation that the template refuses, changes or leaves out in part,
-        for control tokens inside a message, and for a row in which nothing would be learned.
+        for control tokens inside a message, and for an answer of which nothing would be learned.
         """
         try:
             row = self._encode_messages(conversation) if conversation.text is None else self._encode_text(conversation)
@@ -153,11 +153,11 @@ class Chat:
         ends, whole = self._ends(messages, layout, tokens)
         ids = [token.id for token in tokens]
         labels = [IGNORE] * len(ids)
-        for start, end in zip(starts, ends):
+        for number, (start, end) in enumerate(zip(starts, ends)):
+            if start >= end:
+                looked = f"It was looked for at character {layout.starts[number]} of {short(layout.text)}"
+                raise UserError(f"no token of answer {number + 1} would be learned. {looked}.")
             labels[start:end] = ids[start:end]
-        if all(label == IGNORE for label in labels):
-            looked = ", ".join(map(str, layout.starts))
-            raise UserError(f"no token of this row would be learned. Answers were looked for at {looked} of {short(layout.text)}.")
         learned = ids if self.train_on == "all" else labels
         return Row(tuple(ids), tuple(learned), conversation.where, tuple(whole))
 

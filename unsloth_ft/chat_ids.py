@@ -101,7 +101,7 @@ class Encoder:
         key = (text[start:cut], start == 0)
         if key not in self._alone:
             alone = tuple(token.id for token in self._stretch(text, start, cut, plain))
-            if cut - start > SHORT or plain:
+            if cut - start > SHORT:
                 return index if alone == _ids(tokens[begin:index]) else None
             self._alone[key] = alone
         return index if self._alone[key] == _ids(tokens[begin:index]) else None
