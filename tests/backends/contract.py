@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ["UNSLOTH_FORCE_CPU"] = "1"  # the machine of tests/train/setting.py has no GPU
+if __name__ == "__main__":
+    os.environ["UNSLOTH_FORCE_CPU"] = "1"  # the machine of tests/train/setting.py has no GPU
 
 from tests.train.setting import Setting, setting  # noqa: E402
 from unsloth_ft import backends  # noqa: E402

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
-from unsloth_ft.errors import MachineError, UserError, nearest
-
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+from unsloth_ft.errors import MachineError
 
 
 def check(report_to: str) -> None:
-    """Raises UserError for a reporter that is none of ours, MachineError when its package is missing."""
-    if report_to == "none":
-        return
-    if report_to not in PACKAGES:
-        known = ("none", *PACKAGES)
-        raise UserError(f'train.report_to is "{report_to}"; expected {", ".join(known[:-1])} or {known[-1]}.{nearest(report_to, known)}')
-    package = PACKAGES[report_to]
-    if importlib.util.find_spec(package) is None:
-        raise MachineError(f"train.report_to is {report_to}, but {package} is not installed. Install it: pip install {package}. Or leave report_to out.")
+    """Raises MachineError when the package is missing that `train.report_to` names (package and reporter are spelt alike)."""
+    if report_to != "none" and importlib.util.find_spec(report_to) is None:
+        raise MachineError(
+            f"train.report_to is {report_to}, but {report_to} is not installed. Install it: pip install {report_to}. Or leave train.report_to out."
+        )
