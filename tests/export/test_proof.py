@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -9,7 +10,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.export import adapters
+from tests.export import adapters, runs
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import MachineError
@@ -161,7 +162,8 @@ def test_an_answer_cut_at_its_longest_need_not_end():
 @pytest.fixture(scope="module")
 def trained(family_dir, tmp_path_factory):
     """(base, merged folder, chat, prompts, the merged model's answers)."""
-    base, folder = family_dir("smollm2"), tmp_path_factory.mktemp("proof")
+    folder = tmp_path_factory.mktemp("proof")
+    base = runs.small_model(family_dir("smollm2"), folder / "base")
     adapter = adapters.save(adapters.peft_model(base), folder / "adapter")
     merged = merge(base, adapter, folder / "merged").folder
     chat = Chat(load_tokenizer(base))
@@ -204,11 +206,9 @@ def test_a_gguf_with_two_tensors_exchanged_fails(trained, tmp_path):
 
 
 def test_a_gguf_that_splits_texts_by_another_rule_fails(trained, tmp_path):
-    import json
-
     wrong = shutil.copytree(trained[1], tmp_path / "wrong")
     tokenizer = json.loads((wrong / "tokenizer.json").read_text(encoding="utf-8"))
-    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20_000]
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:500]
     (wrong / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     line = in_llamacpp(wrong, trained, tmp_path, "f16")["token ids in llama.cpp"]
     assert not line["ok"] and line["expected"] == "all equal"
@@ -245,7 +245,7 @@ def test_a_model_without_room_on_the_gpu_answers_on_the_cpu(trained, monkeypatch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**20, 2**30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2**30))
     device, reason = proof.room(trained[1], dtype="bfloat16", device="cuda")
     assert (device, reason) == ("cpu", "answered on the CPU: the 16-bit model needs 0.0 GiB, the GPU has 0.0 GiB free")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**40, 2**40))
