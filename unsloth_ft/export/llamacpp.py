@@ -6,11 +6,14 @@ where it can be: no sampling, no penalties, no BOS that the prompt already has, 
 
 from __future__ import annotations
 
-import http.client
+import contextlib
+import importlib.util
 import json
-import shutil
-import socket
+import queue
+import subprocess
+import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +22,9 @@ from typing import Any
 from unsloth_ft.errors import MachineError, UserError
 
 INSTALL = "pip install xllamacpp"
-QUIET, VERBOSE = -1, 4  # llama.cpp's log levels; below 0 not even errors are printed
+WORKER = Path(__file__).with_name("llamacpp_worker.py")
+WARNINGS, EVERYTHING = 2, 4  # llama.cpp's log levels
+LAST_LINES = 8  # of llama.cpp's log, shown when it fails
 
 
 @dataclass(frozen=True)
@@ -32,57 +37,55 @@ class Completion:
 
 
 class LlamaCpp:
-    """A loaded GGUF file. A context manager: leaving it frees the model.
+    """A loaded GGUF file. A context manager: leaving it ends llama.cpp's process, which is one of its own.
 
-    llama.cpp's server runs inside this process and listens on a Unix socket in a private folder; no network is used.
+    `timeout_seconds` bounds the loading and each request. `verbose` shows llama.cpp's log on stderr.
     """
 
-    def __init__(self, path: Path, *, context_length: int = 2048, threads: int | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, context_length: int = 2048, threads: int | None = None, verbose: bool = False, timeout_seconds: float = 600.0
+    ) -> None:
         self.path = path
         self.context_length = context_length
         self.threads = threads
         self.verbose = verbose
+        self.timeout_seconds = timeout_seconds
 
     def __enter__(self) -> LlamaCpp:
         """Raises: MachineError when xllamacpp is not installed; UserError when llama.cpp does not load the file."""
-        try:
-            import xllamacpp
-        except ModuleNotFoundError as error:
-            raise MachineError(f"running {self.path} needs llama.cpp, and xllamacpp is not installed. Install it: {INSTALL}") from error
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise MachineError(f"running {self.path} needs llama.cpp, and xllamacpp is not installed. Install it: {INSTALL}")
         if not self.path.is_file():
             raise UserError(f"{self.path}: not found; expected a GGUF file.")
-        self.folder = Path(tempfile.mkdtemp(prefix="llamacpp-"))  # short: a Unix socket's path has at most 107 bytes
-        self.socket_path = self.folder / "server.sock"
-        try:
-            self.server = xllamacpp.Server(self.parameters(xllamacpp))
-        except RuntimeError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            hint = "LlamaCpp(..., verbose=True) shows its reasons"
-            raise UserError(f"{self.path}: llama.cpp does not load it ({error}); {hint}.") from error
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if self.verbose else self.log,
+            encoding="utf-8",
+        )
+        self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self.read_answers, daemon=True).start()
+        settings = {"model": str(self.path), "context_length": self.context_length, "threads": self.threads}
+        if not self.exchange({**settings, "verbosity": EVERYTHING if self.verbose else WARNINGS}):
+            reason = self.last_lines()
+            self.close()
+            raise UserError(f"{self.path}: llama.cpp does not load it. {reason}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        del self.server
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
-    def parameters(self, xllamacpp: Any) -> Any:
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(self.path)
-        parameters.n_ctx = self.context_length
-        parameters.n_parallel = 1
-        parameters.n_gpu_layers = 0
-        parameters.fit_params = False  # it would change the context length to fit the memory
-        parameters.warmup = False
-        parameters.verbosity = VERBOSE if self.verbose else QUIET
-        parameters.hostnames = [str(self.socket_path)]
-        parameters.ui = False
-        parameters.cache_ram_mib = 0
-        # the default cache rounds keys and values to float16: a difference that is not the file's
-        parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        if self.threads is not None:
-            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = self.threads
-        return parameters
+    def close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
 
     def tokenize(self, text: str) -> list[int]:
         """The ids of a rendered text: its special tokens are recognized, and none is added."""
@@ -109,8 +112,7 @@ class LlamaCpp:
     def chat(self, messages: list[dict[str, str]], *, max_new_tokens: int = 256) -> str:
         """The greedy answer to a conversation, rendered with the template inside the file."""
         request = {"messages": messages, "max_tokens": max_new_tokens, "temperature": 0.0, "cache_prompt": False}
-        answer = check(self.server.handle_chat_completions(request), self.path)
-        return answer["choices"][0]["message"]["content"]
+        return self.ask({"chat": request})["choices"][0]["message"]["content"]
 
     def complete(self, ids: list[int], *, max_new_tokens: int, **more: Any) -> dict[str, Any]:
         request = {
@@ -121,20 +123,47 @@ class LlamaCpp:
             "cache_prompt": False,  # a prompt computed in other pieces rounds differently
             **more,
         }
-        return check(self.post("/completion", request), self.path)
+        return self.post("/completion", request)
 
     def post(self, route: str, value: dict[str, Any]) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("llama.cpp")
-        connection.sock = socket.socket(socket.AF_UNIX)
+        return self.ask({"route": route, "value": value})
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """The answer of llama.cpp's process to one request.
+
+        Raises: UserError when llama.cpp refuses the request; MachineError when its process ends or does not answer in time.
+        """
+        line = self.exchange(request)
+        if not line:
+            raise MachineError(f"{self.path}: llama.cpp ended with {self.process.wait()}. {self.last_lines()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise UserError(f"{self.path}: llama.cpp refused: {answer['error'].get('message', answer['error'])}")
+        return answer
+
+    def exchange(self, request: dict[str, Any]) -> str:
+        """The line that answers a request, or '' when the process has ended."""
         try:
-            connection.sock.connect(str(self.socket_path))
-            connection.request("POST", route, json.dumps(value), {"Content-Type": "application/json"})
-            return check(json.loads(connection.getresponse().read()), self.path)
-        finally:
-            connection.close()
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return ""
+        try:
+            return self.answers.get(timeout=self.timeout_seconds)
+        except queue.Empty as error:
+            self.process.kill()
+            seconds = f"{self.timeout_seconds:g} seconds"
+            raise MachineError(f"{self.path}: llama.cpp did not answer within {seconds}. {self.last_lines()}") from error
 
+    def read_answers(self) -> None:
+        """Every line that the process writes, and '' at its end. Runs in a thread of its own: a pipe has no read with a time limit."""
+        for line in self.process.stdout:
+            self.answers.put(line)
+        self.answers.put("")
 
-def check(answer: dict[str, Any], path: Path) -> dict[str, Any]:
-    if "error" in answer:
-        raise UserError(f"{path}: llama.cpp refused: {answer['error'].get('message', answer['error'])}")
-    return answer
+    def last_lines(self) -> str:
+        if self.verbose:
+            return "Its log is above."
+        self.log.seek(0)
+        lines = self.log.read().decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
+        return "Its last lines:\n" + "\n".join(lines) if lines else "It printed nothing."
