@@ -6,6 +6,9 @@ RECIPE = Recipe(
     # Llama 3.2 Community License: pass a tuned model on under a name that begins with "Llama" (1.b.i). Gated: accept it on the hub first.
     model="meta-llama/Llama-3.2-1B-Instruct",
     load_in_4bit=False,  # 1.23 billion weights are 2.5 GB in bfloat16: NF4 would save little
+    # The 3.2 template writes today's date into every prompt unless it is given one: the ids of a run would change overnight. This is
+    # the date that the 3.1 template has built in.
+    chat_template_kwargs={"date_string": "26 Jul 2024"},
     lora=Lora(
         r=16,  # Unsloth's notebook Llama3.2_(1B_and_3B)-Conversational
         lora_alpha=32,  # "LoRA Without Regret" measured its learning rates with 32; Unsloth's guide allows r or 2 × r

@@ -7,6 +7,9 @@ RECIPE = Recipe(
     model="meta-llama/Llama-3.2-3B-Instruct",
     # About 2.2 GB, not 6.4: NF4 with double quantization is 4.127 bits a weight (arXiv 2305.14314, section 3), embeddings stay 16-bit.
     load_in_4bit=True,
+    # The 3.2 template writes today's date into every prompt unless it is given one: the ids of a run would change overnight. This is
+    # the date that the 3.1 template has built in.
+    chat_template_kwargs={"date_string": "26 Jul 2024"},
     lora=Lora(
         r=16,  # Unsloth's notebook Llama3.2_(1B_and_3B)-Conversational
         lora_alpha=16,  # scale 1, as in the notebook

@@ -118,7 +118,13 @@ def test_the_adapters_scale_goes_with_the_source_of_the_learning_rate():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_recipe_switches_thinking_off_in_the_template(name: str):
-    assert recipe(name).chat_template_kwargs == {}
+    assert "enable_thinking" not in recipe(name).chat_template_kwargs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_that_writes_the_date_is_given_one(name: str):
+    dated = {"llama32-1b", "llama32-3b"}
+    assert recipe(name).chat_template_kwargs == ({"date_string": "26 Jul 2024"} if name in dated else {})
 
 
 @pytest.mark.parametrize("name", NAMES)

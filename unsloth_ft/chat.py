@@ -51,7 +51,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The folder's own tokenizer. Raises UserError when it is not a fast one, or has no chat template."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # what a missing, torn or foreign tokenizer.json raises
+        raise UserError(f"{folder.name}: its tokenizer can't be read ({short(str(error))}). Copy the tokenizer's files again.") from None
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__
         raise UserError(f"{folder.name}: its tokenizer is a {kind} without a tokenizer.json; expected a fast tokenizer.")
