@@ -18,8 +18,8 @@ from unsloth_ft.chat import Chat
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import proof
-from unsloth_ft.export.gguf import check_supported, write_gguf
-from unsloth_ft.export.gguf_vocab import read_vocabulary
+from unsloth_ft.export.gguf import check_quantization, check_shapes, check_supported, write_gguf
+from unsloth_ft.export.gguf_model import read_architecture
 from unsloth_ft.export.lora import read_adapter
 from unsloth_ft.export.merged import Merged, merge, parameter_count
 from unsloth_ft.export.modelfile import check_modelfile, write_modelfile
@@ -37,15 +37,18 @@ LEAST_CONTEXT = 2048  # tokens of a chat in Ollama, however short the rows were
 
 
 def preflight(targets: Sequence[Target], base: BaseModel, chat: Chat, directory: RunDirectory) -> None:
-    """What could fail after hours of training, tried in milliseconds: architecture, tokenizer, template, disk.
+    """What could fail after hours of training, tried in seconds: architecture, tokenizer, template, disk.
 
     Raises UserError for what can't be exported at all, MachineError when the disk is too small, with the numbers.
     """
-    for target in complete(targets):
-        if target.kind == "gguf":
-            check_supported(base.folder, target.quantization)
-        if target.kind == "ollama":
-            ollama_template(base.folder, chat)
+    quantizations = [target.quantization for target in complete(targets) if target.kind == "gguf"]
+    for quantization in quantizations:
+        check_quantization(quantization)
+        check_shapes(read_architecture(base.folder), quantization)
+    if quantizations:
+        check_supported(base.folder, quantizations[0])  # reads the whole vocabulary, which is the same for all
+    if any(target.kind == "ollama" for target in targets):
+        ollama_template(chat)
     done = directory.read().get("exports", {}) if directory.record_file.is_file() else {}
     needed = disk_needed_bytes([target for target in complete(targets) if not _lies_there(done.get(str(target)), directory)], base)
     free = disk_free_bytes(directory.path.absolute())
@@ -179,7 +182,7 @@ class Exports:
 
     def _ollama(self) -> dict[str, Any]:
         gguf = self._gguf_path(self._ollama_gguf)
-        template, render = ollama_template(self.base.folder, self.chat)
+        template, render = ollama_template(self.chat)
         ends = end_texts(self.chat, self.base.folder)
         path = write_modelfile(
             self.directory.exports / "Modelfile", gguf_name=gguf.name, template=template, stops=ends, num_ctx=self._num_ctx(), temperature=0.0
@@ -288,15 +291,15 @@ def model_name(run: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", run).strip("-.")[:80].rstrip("-.") or "model"
 
 
-def ollama_template(model_dir: Path, chat: Chat) -> tuple[GoTemplate, ChatTemplate]:
+def ollama_template(chat: Chat) -> tuple[GoTemplate, ChatTemplate]:
     """Ollama's TEMPLATE derived from the tokenizer's, and the tokenizer's to compare with. Raises UserError when it can't be expressed."""
 
     def render(messages: list[dict], add_generation_prompt: bool) -> str:
         return chat.render([Message(message["role"], message["content"]) for message in messages], add_generation_prompt=add_generation_prompt)
 
-    config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
-    adds_bos = read_vocabulary(model_dir, vocab_size=config["vocab_size"]).add_bos
     bos = chat.tokenizer.bos_token
+    # A tokenizer that puts BOS before a text by itself gives a GGUF that tells the runner to.
+    adds_bos = bos is not None and chat.tokenizer("a")["input_ids"][:1] == [chat.tokenizer.bos_token_id]
     return derive_template(render, bos_token=bos, drop_bos=adds_bos), ChatTemplate(render, bos, adds_bos)
 
 

@@ -225,7 +225,8 @@ def in_llamacpp(
 def _asked(
     llama: LlamaCpp, chat: Chat, prompts: Sequence[Sequence[int]], merged: Sequence[Reference], limit: Limits, max_new_tokens: int
 ) -> list[dict[str, Any]]:
-    texts = [*PROBES, *rendered(chat)]
+    # Inside a chat, as they will come: a text that stands alone gets a space before it from some tokenizers, and from llama.cpp none.
+    texts = [*(chat.render([Message("user", text)], add_generation_prompt=True) for text in PROBES), *rendered(chat)]
     equal = sum(llama.tokenize(text) == chat.ids(text) for text in texts)
     checks = [check("token ids in llama.cpp", equal == len(texts), f"{equal} of {len(texts)} texts equal", "all equal")]
     if not merged:
