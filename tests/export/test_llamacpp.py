@@ -17,7 +17,7 @@ from tests import families
 from unsloth_ft.errors import MachineError, UserError
 from unsloth_ft.export import gguf_tensors, gguf_vocab
 from unsloth_ft.export.gguf import write_gguf
-from unsloth_ft.export.llamacpp import LlamaCpp
+from unsloth_ft.export.llamacpp import LlamaCpp as AnyLlamaCpp
 
 PROBES = (
     "Hello world",
@@ -56,6 +56,7 @@ CHATS = (
     [{"role": "system", "content": "Answer in one word."}, {"role": "user", "content": "def f(x):\n    return x"}],
 )
 STEPS = 16
+LlamaCpp = functools.partial(AnyLlamaCpp, threads=1)  # tiny models: on a busy machine llama.cpp's threads wait for each other
 # Share of steps at which the likeliest token is the same, teacher-forced, and the largest difference of its log-probability. Measured
 # on these models: f32 1.0 and 0.0000, f16 1.0 and 0.02, bf16 0.96 and 0.26, q8_0 0.81 and 1.01 (llama.cpp rounds the activations to
 # the weights' type as well, and a model 64 wide has little to average over and many near-ties).
