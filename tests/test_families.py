@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests import families
+from tests import families, family_tokenizers
 from unsloth_ft import smollm2
 from unsloth_ft.errors import MachineError, UserError
 
@@ -44,8 +44,8 @@ def test_llama_ids_equal_those_of_its_tiktoken_file(family_dir):
     import tiktoken
     from tokenizers import Tokenizer
 
-    ranks = families.tiktoken_ranks(families.data_file("llama_models", "llama3/tokenizer.model"))
-    reference = tiktoken.Encoding("llama3", pat_str=families.LLAMA3_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    ranks = family_tokenizers.tiktoken_ranks(family_tokenizers.data_file("llama_models", "llama3/tokenizer.model"))
+    reference = tiktoken.Encoding("llama3", pat_str=family_tokenizers.LLAMA3_PATTERN, mergeable_ranks=ranks, special_tokens={})
     tokenizer = Tokenizer.from_file(str(family_dir("llama31") / "tokenizer.json"))
     text = "def f(x):\n    return x ** 2  # 1234567 näive 你好 🙂\r\n\t\tdon't"
     assert tokenizer.encode(text, add_special_tokens=False).ids == reference.encode(text)

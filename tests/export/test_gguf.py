@@ -265,10 +265,12 @@ def test_a_sentencepiece_tokenizer_that_treats_spaces_otherwise_is_refused(model
 
 def test_a_sentencepiece_file_of_another_tokenizer_is_refused(model):
     folder = model("mistral-v03")
-    edit(
-        folder / "tokenizer.json",
-        lambda value: value["model"]["vocab"].update({"▁the": value["model"]["vocab"]["▁of"], "▁of": value["model"]["vocab"]["▁the"]}),
-    )
+
+    def swap(value):
+        vocab = value["model"]["vocab"]
+        vocab["▁the"], vocab["▁of"] = vocab["▁of"], vocab["▁the"]
+
+    edit(folder / "tokenizer.json", swap)
     with pytest.raises(UserError, match="piece 1040 is '▁the', and tokenizer.json says '▁of'"):
         check_supported(folder, "q8_0")
 

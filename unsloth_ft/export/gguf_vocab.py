@@ -287,7 +287,7 @@ def special_token_ids(model_dir: Path, config: dict[str, Any], tokens: tuple[str
     if ends and found["eos"] not in ends:
         raise UserError(
             f"{model_dir / 'tokenizer_config.json'}: eos_token is {tokens[found['eos']]!r} ({found['eos']}), and config.json and "
-            f"generation_config.json end at {', '.join(map(str, dict.fromkeys(ends)))}. One of them is wrong, and the model would never stop."
+            f"generation_config.json end at {', '.join(map(str, dict.fromkeys(ends)))}. One of them is wrong; the model would never stop."
         )
     if tokens[found["eos"]] in ("<|eot_id|>", "<|im_end|>"):
         found["eot"] = found["eos"]  # otherwise llama.cpp takes the first of several end tokens it comes across
