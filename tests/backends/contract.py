@@ -50,7 +50,9 @@ class Contract:
     def losses(self, model: Any, run: Setting) -> list[float]:
         from unsloth_ft.evaluate.losses import row_losses
 
-        return [loss.nll / loss.tokens for loss in row_losses(model, run.held_out, batch_size=2, padding_id=run.chat.padding_id, autocast=None)]
+        return [
+            loss.nll / loss.tokens for loss in row_losses(model, run.held_out, batch_size=2, padding_id=run.chat.padding_id, autocast=None)
+        ]
 
     def training(self) -> dict[str, Any]:
         """What moves, what stays, and what a saved adapter says."""
@@ -113,13 +115,19 @@ class Contract:
         model = run.model(self.backend)
         run.train(model, self.backend, out)
         folder = save_adapter(model, run.chat, "a/base", RunDirectory(out))
-        return {"before": before, "after": run.chat.tokenizer.pad_token, "saved": json.loads((folder / "tokenizer_config.json").read_text()).get("pad_token")}
+        return {
+            "before": before,
+            "after": run.chat.tokenizer.pad_token,
+            "saved": json.loads((folder / "tokenizer_config.json").read_text()).get("pad_token"),
+        }
 
     def stops(self) -> dict[str, Any]:
         """A model that learned one answer by heart writes it, and its end."""
         from unsloth_ft.evaluate.answers import greedy
 
-        run = self.setting("train.max_steps=40", "train.eval_steps=40", "train.learning_rate=0.02", "lora.r=16", "train.lr_scheduler_type=constant", rows=1)
+        run = self.setting(
+            "train.max_steps=40", "train.eval_steps=40", "train.learning_rate=0.02", "lora.r=16", "train.lr_scheduler_type=constant", rows=1
+        )
         model = run.model(self.backend)
         run.train(model, self.backend, self.out())
         prompt, wanted = run.chat.prompt(run.conversations[0])
@@ -143,13 +151,21 @@ class Contract:
 
     def checkpointing(self) -> dict[str, Any]:
         ways = {"off": "false", "on": "true"} | ({"unsloth": '"unsloth"'} if self.name == "unsloth" else {})
-        return {way: self.curve("train.max_steps=3", f"train.gradient_checkpointing={value}", "lora.lora_dropout=0.1") for way, value in ways.items()}
+        return {
+            way: self.curve("train.max_steps=3", f"train.gradient_checkpointing={value}", "lora.lora_dropout=0.1")
+            for way, value in ways.items()
+        }
 
     def micro_batches(self) -> dict[str, Any]:
         """12 rows in steps of 8 and 4, three steps."""
         sizes = {"8x1": (8, 1), "1x8": (1, 8), "2x4": (2, 4)}
         return {
-            name: self.curve("train.max_steps=3", "train.eval_steps=3", f"train.per_device_train_batch_size={size}", f"train.gradient_accumulation_steps={times}")
+            name: self.curve(
+                "train.max_steps=3",
+                "train.eval_steps=3",
+                f"train.per_device_train_batch_size={size}",
+                f"train.gradient_accumulation_steps={times}",
+            )
             for name, (size, times) in sizes.items()
         }
 
@@ -273,6 +289,8 @@ def digest(tensor: Any) -> str:
 
 
 if __name__ == "__main__":
-    contract = Contract(sys.argv[1], Path(sys.argv[2]), {name: Path(folder) for name, _, folder in (part.partition("=") for part in sys.argv[3:])})
+    contract = Contract(
+        sys.argv[1], Path(sys.argv[2]), {name: Path(folder) for name, _, folder in (part.partition("=") for part in sys.argv[3:])}
+    )
     names = ("training", "pad_token", "stops", "four_bit", "checkpointing", "micro_batches", "poisons", "resume")
     print(json.dumps({name: getattr(contract, name)() for name in names}))

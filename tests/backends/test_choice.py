@@ -34,9 +34,21 @@ def installed(monkeypatch: pytest.MonkeyPatch):
         ("auto", "2026.10.9", NO_GPU, "unsloth", "2026.10.9 on the CPU"),
         ("unsloth", "2026.10.9", NO_GPU, "unsloth", "2026.10.9 on the CPU"),
         ("auto", "2026.10.7", T4, "unsloth", "2026.10.7 on CUDA"),
-        ("auto", "2026.10.7", NO_GPU, "peft", "unsloth 2026.10.7 needs a GPU; 2026.10.9 is the first that doesn't; vanilla PEFT in its place"),
+        (
+            "auto",
+            "2026.10.7",
+            NO_GPU,
+            "peft",
+            "unsloth 2026.10.7 needs a GPU; 2026.10.9 is the first that doesn't; vanilla PEFT in its place",
+        ),
         ("auto", "2026.10.10.post1", NO_GPU, "unsloth", "2026.10.10.post1 on the CPU"),
-        ("auto", "2026.10.9rc1", NO_GPU, "peft", "unsloth 2026.10.9rc1 needs a GPU; 2026.10.9 is the first that doesn't; vanilla PEFT in its place"),
+        (
+            "auto",
+            "2026.10.9rc1",
+            NO_GPU,
+            "peft",
+            "unsloth 2026.10.9rc1 needs a GPU; 2026.10.9 is the first that doesn't; vanilla PEFT in its place",
+        ),
         ("auto", None, T4, "peft", "unsloth is not installed; vanilla PEFT in its place"),
         ("peft", "2026.10.9", T4, "peft", "asked for; vanilla PEFT 0.21.2"),
     ],
@@ -49,7 +61,9 @@ def test_the_choice_comes_with_its_reason(installed, asked: str, unsloth: str | 
 
 def test_a_backend_asked_for_by_name_never_falls_back(installed):
     installed(peft="0.21.2", unsloth="2026.10.7")
-    with pytest.raises(MachineError, match="backend unsloth can't run here: unsloth 2026.10.7 needs a GPU; .* Pass --backend peft, or mend that."):
+    with pytest.raises(
+        MachineError, match="backend unsloth can't run here: unsloth 2026.10.7 needs a GPU; .* Pass --backend peft, or mend that."
+    ):
         backends.choose("unsloth", NO_GPU)
 
 
@@ -58,11 +72,12 @@ def test_an_unknown_backend_is_refused_with_the_nearest():
         backends.choose("unslot", NO_GPU)
 
 
-def test_unsloth_after_peft_is_refused_because_the_figures_would_be_neither_s():
-    code = "import peft\nfrom unsloth_ft import backends\nbackends.activate('unsloth')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "RuntimeError: peft or trl is imported already; unsloth has to come first, in a process of its own"
+@pytest.mark.parametrize("patched", ["peft", "trl"])
+def test_unsloth_after_what_it_patches_is_refused_because_the_figures_would_be_neither_s(monkeypatch: pytest.MonkeyPatch, patched: str):
+    monkeypatch.delitem(sys.modules, "unsloth", raising=False)
+    monkeypatch.setitem(sys.modules, patched, object())
+    with pytest.raises(RuntimeError, match="peft or trl is imported already; unsloth has to come first, in a process of its own"):
+        backends.activate("unsloth")
 
 
 def test_peft_after_unsloth_is_refused(monkeypatch: pytest.MonkeyPatch):
@@ -72,5 +87,8 @@ def test_peft_after_unsloth_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_choosing_imports_no_backend():
-    code = "import sys\nfrom unsloth_ft import backends, hardware\nbackends.choose('auto', hardware.detect())\nprint(sys.modules.keys() & {'torch', 'transformers', 'peft', 'unsloth'})"
+    code = (
+        "import sys\nfrom unsloth_ft import backends, hardware\nbackends.choose('auto', hardware.detect())\n"
+        "print(sys.modules.keys() & {'torch', 'transformers', 'peft', 'unsloth'})"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"

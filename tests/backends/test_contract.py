@@ -42,7 +42,11 @@ def measured(family_dir: Callable[[str], Path], tmp_path_factory: pytest.TempPat
     started = {
         name: subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("contract.py")), name, str(work / name), *parts],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for name in BACKENDS
         if importlib.util.find_spec(name)
@@ -121,7 +125,13 @@ def test_checkpoints_hold_what_a_resume_needs_and_no_pickled_arguments(found: Me
 
 def test_the_result_says_what_the_curve_says(found: Measured):
     result, curve = found["training"]["result"], found["training"]["curve"]
-    assert (result["steps"], result["epochs"], result["best_step"], result["stopped_early"], result["resumed_from_step"]) == (6, 1.0, 6, False, 0)
+    assert (result["steps"], result["epochs"], result["best_step"], result["stopped_early"], result["resumed_from_step"]) == (
+        6,
+        1.0,
+        6,
+        False,
+        0,
+    )
     assert result["first_eval_loss"] == curve["eval_loss"]["0"]
     assert result["best_eval_loss"] == curve["eval_loss"]["6"] == min(curve["eval_loss"].values())
     assert 2**27 < result["peak_memory_bytes"] < 2**33  # torch alone takes over 128 MiB
@@ -180,12 +190,14 @@ def test_one_times_eight_is_eight_times_one_is_two_times_four(found: Measured):
         assert cut["eval_loss"] == pytest.approx(whole["eval_loss"], abs=TRAJECTORY_BAND)
 
 
-@pytest.mark.parametrize(("poison", "what"), [("embedding", "the loss is nan"), ("adapter", "the loss is nan"), ("gradient", "the gradient's norm is nan")])
+@pytest.mark.parametrize(
+    ("poison", "what"), [("embedding", "the loss is nan"), ("adapter", "the loss is nan"), ("gradient", "the gradient's norm is nan")]
+)
 def test_nan_stops_before_the_optimizer_step_and_names_the_lines(found: Measured, poison: str, what: str):
     seen = found["poisons"][poison]
     assert seen["message"] == (
-        f"training diverged at step 3: {what}. The rows: faq.jsonl:10, faq.jsonl:2. Weights and checkpoints are as they were before that step. "
-        "Look at those rows, or lower the rate: --set train.learning_rate=0.005."
+        f"training diverged at step 3: {what}. The rows: faq.jsonl:10, faq.jsonl:2. Weights and checkpoints are as they were before "
+        "that step. Look at those rows, or lower the rate: --set train.learning_rate=0.005."
     )
     assert seen["moved"] == []
     assert seen["nan_on_disk"] is False

@@ -42,7 +42,13 @@ def model(family_dir: Callable[[str], Path]) -> Any:
 
 def prompts(chat: Chat) -> list[list[int]]:
     """Five prompts of 14 to 40 tokens, the long and short ones mixed."""
-    texts = ["Hi", "When does the office in Oslo open on the first day of the year, and when does it close again?", "Why?", "Name a town in Peru.", "a b c d e f g h"]
+    texts = [
+        "Hi",
+        "When does the office in Oslo open on the first day of the year, and when does it close again?",
+        "Why?",
+        "Name a town in Peru.",
+        "a b c d e f g h",
+    ]
     return [chat.ids(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n") for text in texts]
 
 

@@ -25,9 +25,35 @@ from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import RunDirectory
 
 MACHINE = Hardware(gpus=(), cpu_name="a test's CPU", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=16 * 2**30)
-TOWNS = ("Oslo", "Lima", "Quito", "Cairo", "Accra", "Hanoi", "Minsk", "Sofia", "Tunis", "Dhaka", "Bern", "Riga", "Doha", "Male", "Apia", "Suva")
-SMALL = ("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=1", "train.learning_rate=0.01", "lora.r=4",
-         "dtype=float32", "train.early_stopping_patience=0", "evaluate.answers=2", "evaluate.max_new_tokens=4", "evaluate.bootstrap_samples=200")
+TOWNS = (
+    "Oslo",
+    "Lima",
+    "Quito",
+    "Cairo",
+    "Accra",
+    "Hanoi",
+    "Minsk",
+    "Sofia",
+    "Tunis",
+    "Dhaka",
+    "Bern",
+    "Riga",
+    "Doha",
+    "Male",
+    "Apia",
+    "Suva",
+)
+SMALL = (
+    "train.per_device_train_batch_size=2",
+    "train.gradient_accumulation_steps=1",
+    "train.learning_rate=0.01",
+    "lora.r=4",
+    "dtype=float32",
+    "train.early_stopping_patience=0",
+    "evaluate.answers=2",
+    "evaluate.max_new_tokens=4",
+    "evaluate.bootstrap_samples=200",
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +78,17 @@ class Setting:
         from unsloth_ft.train.loop import train
 
         out.mkdir(parents=True, exist_ok=True)
-        return train(model, backend, recipe=self.recipe, plan=self.plan, rows=self.rows, held_out=self.held_out, chat=self.chat,
-                     run=RunDirectory(out), console=console or Console(file=io.StringIO()))
+        return train(
+            model,
+            backend,
+            recipe=self.recipe,
+            plan=self.plan,
+            rows=self.rows,
+            held_out=self.held_out,
+            chat=self.chat,
+            run=RunDirectory(out),
+            console=console or Console(file=io.StringIO()),
+        )
 
 
 def conversations(count: int, *, file: str = "faq.jsonl", first: int = 0) -> tuple[Conversation, ...]:

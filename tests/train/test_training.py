@@ -60,8 +60,12 @@ def straight(smollm2: Path, backend: Backend, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize("at", [2, 3], ids=["at the epoch's end", "mid-epoch"])
-@pytest.mark.parametrize("settings", [(), ("lora.lora_dropout=0.1",), ("dtype=bfloat16", "lora.lora_dropout=0.1")], ids=["plain", "dropout", "bfloat16"])
-def test_a_resumed_run_is_the_uninterrupted_run_bit_by_bit(straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path, settings, at: int):
+@pytest.mark.parametrize(
+    "settings", [(), ("lora.lora_dropout=0.1",), ("dtype=bfloat16", "lora.lora_dropout=0.1")], ids=["plain", "dropout", "bfloat16"]
+)
+def test_a_resumed_run_is_the_uninterrupted_run_bit_by_bit(
+    straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path, settings, at: int
+):
     run = setting(smollm2, *FIVE, "train.save_steps=1", "train.save_total_limit=9", *settings, rows=4)
     for step in range(1, at + 1):
         shutil.copytree(straight(*settings) / "checkpoints" / f"checkpoint-{step}", tmp_path / "checkpoints" / f"checkpoint-{step}")
@@ -81,7 +85,9 @@ def test_another_seed_is_another_run(straight: Callable[..., Path]):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint_of_the_step_at_hand(straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path, number: int):
+def test_a_signal_leaves_a_checkpoint_of_the_step_at_hand(
+    straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path, number: int
+):
     run = setting(smollm2, *FIVE, rows=4)
     before = signal.getsignal(number)
     assert interrupt(run, backend, tmp_path, at=3, number=number) == [number, 3]
@@ -114,7 +120,9 @@ def test_metrics_lines_have_these_keys_and_count_tokens_without_padding(straight
     found = lines(straight())
     steps = [line for line in found if "loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5]
-    assert all([*line] == ["step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "seconds", "tokens_per_second"] for line in steps)
+    assert all(
+        [*line] == ["step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "seconds", "tokens_per_second"] for line in steps
+    )
     assert [[*line] for line in found if "loss" not in line] == [["step", "epoch", "eval_loss"]] * 2
     assert [line["step"] for line in found if "eval_loss" in line] == [0, 5]
     lengths = [len(row.input_ids) for row in setting(smollm2, *FIVE, rows=4).rows]
@@ -124,15 +132,23 @@ def test_metrics_lines_have_these_keys_and_count_tokens_without_padding(straight
     assert [line["epoch"] for line in steps] == [0.5, 1.0, 1.5, 2.0, 2.5]
 
 
-def test_a_line_every_so_many_steps_and_one_at_each_checkpoint(straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path):
+def test_a_line_every_so_many_steps_and_one_at_each_checkpoint(
+    straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path
+):
     go(setting(smollm2, *FIVE, "train.logging_steps=2", rows=4), backend, tmp_path)
     every, some = [line for line in lines(straight()) if "loss" in line], [line for line in lines(tmp_path) if "loss" in line]
     assert [line["step"] for line in some] == [2, 4, 5]
     assert some[0]["loss"] == pytest.approx((every[0]["loss"] + every[1]["loss"]) / 2, rel=1e-6)
-    assert [line["tokens"] for line in some] == [every[0]["tokens"] + every[1]["tokens"], every[2]["tokens"] + every[3]["tokens"], every[4]["tokens"]]
+    assert [line["tokens"] for line in some] == [
+        every[0]["tokens"] + every[1]["tokens"],
+        every[2]["tokens"] + every[3]["tokens"],
+        every[4]["tokens"],
+    ]
 
 
-def test_a_damaged_checkpoint_is_said_removed_and_the_one_before_is_used(straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path):
+def test_a_damaged_checkpoint_is_said_removed_and_the_one_before_is_used(
+    straight: Callable[..., Path], smollm2: Path, backend: Backend, tmp_path: Path
+):
     shutil.copytree(straight() / "checkpoints", tmp_path / "checkpoints")
     shutil.rmtree(tmp_path / "checkpoints" / "checkpoint-5")
     (tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.pt").unlink()
@@ -198,7 +214,9 @@ def damage_the_best_and_go_on(run: Setting, backend: Backend, out: Path, before:
 
 
 def eval_loss(model: Any, run: Setting) -> float:
-    return total(row_losses(model, run.held_out, batch_size=run.plan.per_device_eval_batch_size.value, padding_id=run.chat.padding_id, autocast=None))
+    return total(
+        row_losses(model, run.held_out, batch_size=run.plan.per_device_eval_batch_size.value, padding_id=run.chat.padding_id, autocast=None)
+    )
 
 
 def test_a_base_that_gives_nan_is_found_before_the_first_step(smollm2: Path, backend: Backend, tmp_path: Path):
@@ -211,7 +229,11 @@ def test_a_base_that_gives_nan_is_found_before_the_first_step(smollm2: Path, bac
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing")]
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing"),
+    ],
 )
 def test_a_full_disk_keeps_the_checkpoint_before_and_says_what_is_needed(
     smollm2: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -233,7 +255,9 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_says_what_is_needed(
     assert go(run, backend, tmp_path).resumed_from_step == 1
 
 
-def test_report_to_reaches_the_trainer_and_a_missing_package_is_named_first(smollm2: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_report_to_reaches_the_trainer_and_a_missing_package_is_named_first(
+    smollm2: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     run = setting(smollm2, *FIVE, "train.report_to=wandb", rows=4)
     assert arguments(run.recipe, run.plan, backend, RunDirectory(tmp_path)).report_to == ["wandb"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

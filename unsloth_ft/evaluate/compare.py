@@ -24,7 +24,10 @@ VERDICTS = ("better", "no change", "worse")
 
 @dataclass(frozen=True)
 class Scores:
-    """One side of the comparison. Loss in nats a token; F1, exact match and `stopped` are means from 0 to 1, None when no answer was asked for."""
+    """One side of the comparison.
+
+    Loss in nats a token; F1, exact match and `stopped` are means from 0 to 1, None when no answer was asked for.
+    """
 
     loss: float
     perplexity: float

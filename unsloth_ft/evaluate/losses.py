@@ -56,7 +56,9 @@ def total(losses: Sequence[RowLoss]) -> float:
     return sum(loss.nll for loss in losses) / sum(loss.tokens for loss in losses)
 
 
-def _nll(model: Module, input_ids: torch.Tensor, attention_mask: torch.Tensor, learned: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _nll(
+    model: Module, input_ids: torch.Tensor, attention_mask: torch.Tensor, learned: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
     """Negative log-likelihoods of the targets, of shape (number of targets,), in the order of `learned`'s rows and columns.
 
     The model is run as a whole, so that whatever a backend patched takes part; only its output layer is handed a single

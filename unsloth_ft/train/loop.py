@@ -80,7 +80,9 @@ def train(
     metrics = progress.Metrics(run.metrics_file)
     state = _finished(checkpoint, recipe, plan)
     if state is None:
-        trainer = _trainer(model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None)
+        trainer = _trainer(
+            model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None
+        )
         _train(trainer, metrics, plan=plan, patience=recipe.train.early_stopping_patience, checkpoint=checkpoint, console=console)
         state, in_model = trainer.state, trainer.state.global_step
     else:
@@ -135,8 +137,18 @@ def _finished(checkpoint: Path | None, recipe: Recipe, plan: Plan) -> Any:
     return state if ended else None
 
 
-def _trainer(model: PeftModel, backend: Backend, *, recipe: Recipe, plan: Plan, rows: Sequence[Row], held_out: Sequence[Row], chat: Chat,
-             run: RunDirectory, resumed: bool) -> Any:
+def _trainer(
+    model: PeftModel,
+    backend: Backend,
+    *,
+    recipe: Recipe,
+    plan: Plan,
+    rows: Sequence[Row],
+    held_out: Sequence[Row],
+    chat: Chat,
+    run: RunDirectory,
+    resumed: bool,
+) -> Any:
     from transformers import PrinterCallback
     from transformers.trainer_callback import ProgressCallback
 
@@ -192,7 +204,10 @@ def _best_step(evaluations: dict[int, float], last_step: int, run: RunDirectory)
     there = [step for step in steps if step == last_step or checkpoints.is_whole(run.checkpoints / f"checkpoint-{step}")]
     if best not in there:
         left = min(there, key=lambda step: evaluations[step])
-        run.warn(f"the best checkpoint (step {best}, eval loss {evaluations[best]:.4f}) was damaged; step {left} ({evaluations[left]:.4f}) is used")
+        run.warn(
+            f"the best checkpoint (step {best}, eval loss {evaluations[best]:.4f}) was damaged; "
+            f"step {left} ({evaluations[left]:.4f}) is used"
+        )
         return left
     return best
 
@@ -282,7 +297,9 @@ def save_adapter(model: PeftModel, chat: Chat, base_model: str, run: RunDirector
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         reason = error.strerror or error if isinstance(error, OSError) else error
-        raise MachineError(f"the adapter can't be written ({reason}). Its checkpoint is whole; free some space and run the same command again.") from None
+        raise MachineError(
+            f"the adapter can't be written ({reason}). Its checkpoint is whole; free some space and run the same command again."
+        ) from None
     finally:
         config.base_model_name_or_path = before
     if run.adapter.exists():

@@ -37,7 +37,9 @@ class Metrics(TrainerCallback):
         """Takes up the lines through `step`, and takes the later ones out of the file."""
         text = self.file.read_text(encoding="utf-8", errors="replace") if self.file.is_file() else ""
         records = [record for record in map(_record, text.splitlines()) if record and step and record["step"] <= step]
-        write_atomically(self.file, "".join(json.dumps(record) + "\n" for record in records))
+        kept = "".join(json.dumps(record) + "\n" for record in records)
+        if kept != text:
+            write_atomically(self.file, kept)
         self.total_tokens = sum(record.get("tokens", 0) for record in records)
         self.total_seconds = sum(record.get("seconds", 0.0) for record in records)
 
@@ -104,8 +106,15 @@ class Bar(TrainerCallback):
         self.last_line = time.monotonic()
         if not self.console.is_terminal:
             return
-        columns = (TextColumn("training"), BarColumn(), TextColumn("step {task.completed}/{task.total}"), TextColumn("{task.fields[numbers]}"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=self.console, transient=True)
         self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step, numbers="")
         self.progress.start()
@@ -126,7 +135,8 @@ class Bar(TrainerCallback):
             self.last_line = time.monotonic()
             left = (state.max_steps - state.global_step) * seconds / max(1, state.global_step)
             self.console.print(
-                f"  step {state.global_step}/{state.max_steps}: loss {self.loss:.3f}, {rate:,.0f} tokens/s, about {left / 60:.1f} min left", highlight=False
+                f"  step {state.global_step}/{state.max_steps}: loss {self.loss:.3f}, {rate:,.0f} tokens/s, about {left / 60:.1f} min left",
+                highlight=False,
             )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -161,7 +171,10 @@ class EarlyStopping(TrainerCallback):
 
 
 def is_exhausted(log_history: list[dict[str, Any]], patience: int) -> bool:
-    """Whether the last `patience` evaluations brought nothing better. The one before the first step doesn't count; patience 0 is endless."""
+    """Whether the last `patience` evaluations brought nothing better; 0 is endless patience.
+
+    The evaluation before the first step doesn't count.
+    """
     losses = [line["eval_loss"] for line in log_history if "eval_loss" in line and line["step"] > 0]
     return bool(patience) and len(losses) - 1 - losses.index(min(losses)) >= patience if losses else False
 

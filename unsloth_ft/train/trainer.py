@@ -35,7 +35,9 @@ class Trainer(SFTTrainer):
     `step_tokens` counts the step's real tokens; `micro_batches` holds the step's (rows, loss).
     """
 
-    def __init__(self, *, rows: Sequence[Row], held_out: Sequence[Row], padding_id: int, autocast: torch.dtype | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, rows: Sequence[Row], held_out: Sequence[Row], padding_id: int, autocast: torch.dtype | None, **kwargs: Any
+    ) -> None:
         self.rows = rows
         self.held_out = held_out
         self.padding_id = padding_id
@@ -77,8 +79,8 @@ class Trainer(SFTTrainer):
 
     def _diverged(self, what: str, rows: Sequence[Row]) -> str:
         return (
-            f"training diverged at step {self.state.global_step + 1}: {what}. The rows: {_lines(rows)}. Weights and checkpoints are as they were before "
-            f"that step. Look at those rows, or lower the rate: --set train.learning_rate={self.args.learning_rate / 2:g}."
+            f"training diverged at step {self.state.global_step + 1}: {what}. The rows: {_lines(rows)}. Weights and checkpoints are "
+            f"as they were before that step. Look at those rows, or lower the rate: --set train.learning_rate={self.args.learning_rate / 2:g}."
         )
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -93,7 +95,11 @@ class Trainer(SFTTrainer):
         loss = total(losses)
         if not math.isfinite(loss):
             bad = [row for row, found in zip(self.held_out, losses) if not math.isfinite(found.nll)]
-            cause = "before any training: the base model's own weights, or its dtype, give it" if self.state.global_step == 0 else "checkpoints are kept"
+            cause = (
+                "before any training: the base model's own weights, or its dtype, give it"
+                if self.state.global_step == 0
+                else "checkpoints are kept"
+            )
             raise GateError(f"the eval loss is {loss} at step {self.state.global_step}, {cause}. The held-out rows: {_lines(bad)}.")
         metrics = {f"{metric_key_prefix}_loss": loss}
         self.log(dict(metrics))  # still in evaluation mode, else TRL mixes the training's averages in
