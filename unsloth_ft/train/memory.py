@@ -49,6 +49,6 @@ def out_of_memory(plan: Plan, message: str) -> str:
         )
     else:
         shorter = max(64, plan.max_seq_length.value // 2)
-        ways = "--set train.gradient_checkpointing=true, --set load_in_4bit=true or --set max_seq_length"
-        way_out = f"Less memory: {ways}={shorter}"
+        other_ways = "--set train.gradient_checkpointing=true, --set load_in_4bit=true"
+        way_out = f"Less memory: {other_ways} or --set max_seq_length={shorter}"
     return f"out of memory while training ({message.splitlines()[0][:160]}). {way_out}."

@@ -79,8 +79,9 @@ class Trainer(SFTTrainer):
 
     def _diverged(self, what: str, rows: Sequence[Row]) -> str:
         return (
-            f"training diverged at step {self.state.global_step + 1}: {what}. The rows: {_lines(rows)}. Weights and checkpoints are "
-            f"as they were before that step. Look at those rows, or lower the rate: --set train.learning_rate={self.args.learning_rate / 2:g}."
+            f"training diverged at step {self.state.global_step + 1}: {what}. The rows: {_lines(rows)}. "
+            "Weights and checkpoints are as they were before that step. "
+            f"Look at those rows, or lower the rate: --set train.learning_rate={self.args.learning_rate / 2:g}."
         )
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
