@@ -43,9 +43,10 @@ def out_of_memory(plan: Plan, message: str) -> str:
     size, accumulation = plan.per_device_train_batch_size.value, plan.gradient_accumulation_steps.value
     if size > 1:
         smaller = -(-size // 2)
+        more = -(-size * accumulation // smaller)
         way_out = (
             "The same result with less memory: "
-            f"--set train.per_device_train_batch_size={smaller} --set train.gradient_accumulation_steps={-(-size * accumulation // smaller)}"
+            f"--set train.per_device_train_batch_size={smaller} --set train.gradient_accumulation_steps={more}"
         )
     else:
         shorter = max(64, plan.max_seq_length.value // 2)
