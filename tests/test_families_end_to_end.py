@@ -45,9 +45,9 @@ RECIPE = Recipe(
     load_in_4bit={load_in_4bit},
     lora=Lora(r=8, lora_alpha=16),
     # a rate at which four steps change answers
-    train=Train(learning_rate=1e-2, per_device_train_batch_size=4, gradient_accumulation_steps=1, eval_steps=4),
+    train=Train(learning_rate=1e-2, per_device_train_batch_size=2, gradient_accumulation_steps=1, eval_steps=4),
     data=Data(held_out=0.3),
-    evaluate=Evaluate(answers=5, max_new_tokens=8, bootstrap_samples=200),
+    evaluate=Evaluate(answers=4, max_new_tokens=8, bootstrap_samples=200),
 )
 """
 # Python's own doors to the network, shut and each knock written down; Unix sockets stay open, llama.cpp is asked through one.
@@ -109,8 +109,23 @@ class Runs:
 
 def command(folder: Path, name: str, model: Path, *more: str, recipe: str = "mine.py", backend: str = "peft") -> list[str]:
     exports = [word for target in EXPORTS for word in ("--export", target)]
-    return ["run", str(folder / recipe), "--model", str(model), "--data", str(folder / "faq.jsonl"), "--out", str(folder / name),
-            "--backend", backend, "--max-steps", "4", *exports, "--offline", *more]
+    return [
+        "run",
+        str(folder / recipe),
+        "--model",
+        str(model),
+        "--data",
+        str(folder / "faq.jsonl"),
+        "--out",
+        str(folder / name),
+        "--backend",
+        backend,
+        "--max-steps",
+        "4",
+        *exports,
+        "--offline",
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +138,16 @@ def environment(tmp_path_factory):
     (folder / "mine4bit.py").write_text(RECIPE.format(load_in_4bit=True))
     (folder / "driver.py").write_text(DRIVER)
     lines = (ROOT / "examples" / "faq.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (folder / "faq.jsonl").write_text("".join(lines[:18]), encoding="utf-8")
+    (folder / "faq.jsonl").write_text("".join(lines[:14]), encoding="utf-8")
     (folder / "knocks").touch()
     values = {
-        "PYTHONPATH": os.pathsep.join([str(folder / "shut"), str(ROOT)]), "KNOCKS": str(folder / "knocks"), "HF_HOME": str(folder / "hub"),
-        "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "UNSLOTH_FORCE_CPU": "1", "UNSLOTH_COMPILE_LOCATION": str(folder / "compiled"),
+        "PYTHONPATH": os.pathsep.join([str(folder / "shut"), str(ROOT)]),
+        "KNOCKS": str(folder / "knocks"),
+        "HF_HOME": str(folder / "hub"),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "UNSLOTH_FORCE_CPU": "1",
+        "UNSLOTH_COMPILE_LOCATION": str(folder / "compiled"),
     }
     return folder, {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))} | values
 
@@ -142,7 +162,9 @@ def runs(environment, family_dir):
     words = command(folder, "unsloth", family_dir("qwen25"), backend="unsloth")
     with (folder / "unsloth.err").open("w") as errors, (folder / "unsloth.out").open("w") as output:
         unsloth = subprocess.Popen([sys.executable, "-m", "unsloth_ft", *words], cwd=folder, env=values, stdout=output, stderr=errors)
-        peft = subprocess.run([sys.executable, "driver.py", "jobs.json"], cwd=folder, env=values, capture_output=True, text=True, check=False)
+        peft = subprocess.run(
+            [sys.executable, "driver.py", "jobs.json"], cwd=folder, env=values, capture_output=True, text=True, check=False
+        )
         code = unsloth.wait()
     assert peft.returncode == 0, peft.stderr
     return Runs(folder, json.loads((folder / "codes.json").read_text(encoding="utf-8")) | {"unsloth": code})
@@ -171,7 +193,9 @@ def test_no_run_knocked_at_the_network(runs):
 
 def test_the_network_was_shut(environment, tmp_path):
     folder, values = environment
-    code = "import socket, urllib.request\ntry:\n    urllib.request.urlopen('http://127.0.0.1:9')\nexcept OSError as error:\n    print(error)"
+    code = (
+        "import socket, urllib.request\ntry:\n    urllib.request.urlopen('http://127.0.0.1:9')\nexcept OSError as error:\n    print(error)"
+    )
     values = values | {"KNOCKS": str(tmp_path / "knocks")}
     done = subprocess.run([sys.executable, "-c", code], env=values, capture_output=True, text=True, check=True)
     assert "no network in this test" in done.stdout
@@ -192,9 +216,10 @@ def test_llamacpp_gives_the_tokens_that_transformers_gives_and_not_the_bases(nam
     chat = Chat(load_tokenizer(base))
     lines = (runs.folder / name / "eval" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
     prompts = [json.loads(line)["prompt_ids"] for line in lines]
-    assert len(prompts) == 5
+    assert len(prompts) == 4
     merged, untuned = (
-        proof.references(folder, chat, prompts, dtype="float32", device="cpu", max_new_tokens=8) for folder in (runs.exports(name) / "merged", base)
+        proof.references(folder, chat, prompts, dtype="float32", device="cpu", max_new_tokens=8)
+        for folder in (runs.exports(name) / "merged", base)
     )
     with LlamaCpp(runs.exports(name) / f"{name}-f16.gguf", context_length=512) as llama:
         answers = [llama.generate(prompt, max_new_tokens=8).ids for prompt in prompts]
@@ -225,7 +250,9 @@ def test_the_same_command_again_makes_nothing_again(runs):
 
 def test_a_run_in_four_bits_says_what_its_answers_were_compared_with(runs):
     notes = runs.record("4bit")["exports"]["merged"]["notes"]
-    assert len(notes) == 1 and notes[0].startswith("the adapter was trained on NF4 weights; on the 16-bit base, which is what is exported, ")
+    assert len(notes) == 1 and notes[0].startswith(
+        "the adapter was trained on NF4 weights; on the 16-bit base, which is what is exported, "
+    )
     assert runs.record("4bit")["plan"]["load_in_4bit"]["value"] is True
 
 

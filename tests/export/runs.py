@@ -31,10 +31,15 @@ def answers(base: Path, adapter: Path) -> list[dict[str, Any]]:
     chat = Chat(load_tokenizer(base))
     prompts = [chat.ids(chat.render([Message("user", text)], add_generation_prompt=True)) for text in QUESTIONS]
     found = proof.references(base, chat, prompts, dtype="float32", device="cpu", max_new_tokens=LONGEST, adapter=adapter)
-    return [{"where": f"faq.jsonl:{at}", "prompt_ids": prompt, "answer_ids": list(answer.ids)} for at, (prompt, answer) in enumerate(zip(prompts, found), 1)]
+    return [
+        {"where": f"faq.jsonl:{at}", "prompt_ids": prompt, "answer_ids": list(answer.ids)}
+        for at, (prompt, answer) in enumerate(zip(prompts, found), 1)
+    ]
 
 
-def trained_run(path: Path, base: Path, adapter: Path, lines: list[dict[str, Any]], *, max_seq_length: int = 64, load_in_4bit: bool = False) -> RunDirectory:
+def trained_run(
+    path: Path, base: Path, adapter: Path, lines: list[dict[str, Any]], *, max_seq_length: int = 64, load_in_4bit: bool = False
+) -> RunDirectory:
     directory = RunDirectory(path)
     path.mkdir(parents=True)
     shutil.copytree(adapter, directory.adapter)

@@ -95,7 +95,9 @@ def test_config_and_tokenizer_are_the_bases_byte_for_byte(family, family_dir, tu
     merge(family_dir(family), tuned(family)[0], tmp_path / "merged")
     names = sorted(file.name for file in family_dir(family).iterdir())
     assert sorted(file.name for file in (tmp_path / "merged").iterdir()) == names
-    assert [name for name in names if (tmp_path / "merged" / name).read_bytes() != (family_dir(family) / name).read_bytes()] == ["model.safetensors"]
+    assert [name for name in names if (tmp_path / "merged" / name).read_bytes() != (family_dir(family) / name).read_bytes()] == [
+        "model.safetensors"
+    ]
 
 
 def test_rslora_scales_by_the_root_of_r(family_dir, tuned, tmp_path):
@@ -112,7 +114,9 @@ def test_a_sharded_base_gives_the_same_shards_and_an_index_that_transformers_rea
     shard(base, parts)
     folder, expected = tuned()
     merge(base, folder, tmp_path / "merged")
-    index, before = (json.loads((path / "model.safetensors.index.json").read_text(encoding="utf-8")) for path in (tmp_path / "merged", base))
+    index, before = (
+        json.loads((path / "model.safetensors.index.json").read_text(encoding="utf-8")) for path in (tmp_path / "merged", base)
+    )
     assert index == before
     equals_peft(tmp_path / "merged", expected)
     loaded, report = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.bfloat16, output_loading_info=True)
@@ -152,7 +156,9 @@ def test_update_is_added_in_float32_and_rounded_once():
 
 
 def test_parameters_are_counted_from_the_headers(family_dir):
-    assert parameter_count(family_dir("smollm2")) == sum(tensor.numel() for tensor in load_file(family_dir("smollm2") / "model.safetensors").values())
+    assert parameter_count(family_dir("smollm2")) == sum(
+        tensor.numel() for tensor in load_file(family_dir("smollm2") / "model.safetensors").values()
+    )
 
 
 def test_progress_counts_every_tensor(base, tuned, tmp_path):
@@ -182,7 +188,10 @@ def test_an_adapter_that_learned_nothing_merges_into_the_base(base, adapter, tmp
         ({"bias": "lora_only"}, "bias = 'lora_only'; the merge knows plain LoRA only ('none')."),
         ({"fan_in_fan_out": True}, "fan_in_fan_out = True; the merge knows plain LoRA only (False)."),
         ({"trainable_token_indices": [5]}, "trainable_token_indices = [5]; the merge knows plain LoRA only."),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights = 'pissa'; the merge knows plain LoRA only (True or False or 'gaussian' or 'orthogonal')."),
+        (
+            {"init_lora_weights": "pissa"},
+            "init_lora_weights = 'pissa'; the merge knows plain LoRA only (True or False or 'gaussian' or 'orthogonal').",
+        ),
         ({"r": 0}, "r = 0, lora_alpha = 8; expected a whole number from 1 and a number."),
     ],
 )
@@ -195,7 +204,9 @@ def test_what_is_no_plain_lora_is_refused(values, said, adapter):
 
 def test_a_rank_that_is_not_the_tensors_is_refused(adapter):
     adapters.change_config(adapter, r=8)
-    with pytest.raises(UserError, match=r"adapter: model\.layers\.0\.\S+ has A \(4, \d+\) and B \(\d+, 4\); expected r = 8, as in adapter_config\.json\."):
+    with pytest.raises(
+        UserError, match=r"adapter: model\.layers\.0\.\S+ has A \(4, \d+\) and B \(\d+, 4\); expected r = 8, as in adapter_config\.json\."
+    ):
         read_adapter(adapter)
 
 
@@ -233,7 +244,8 @@ def test_an_adapter_of_another_model_is_refused_by_its_shapes(tuned, base, tmp_p
     with pytest.raises(UserError) as caught:
         merge(base, tuned("qwen3")[0], tmp_path / "merged")
     assert str(caught.value) == (
-        "model.layers.0.self_attn.k_proj: the base's weight has the shape (32, 64) and the adapter's update (64, 64): the adapter was trained on another model."
+        "model.layers.0.self_attn.k_proj: the base's weight has the shape (32, 64) and the adapter's update (64, 64): "
+        "the adapter was trained on another model."
     )
     assert not (tmp_path / "merged").exists() and not (tmp_path / ".merged.partial").exists()
 
@@ -247,7 +259,8 @@ def test_an_adapter_of_a_deeper_model_is_refused_by_its_names(adapter, base, tmp
     with pytest.raises(UserError) as caught:
         merge(base, adapter, tmp_path / "merged")
     assert str(caught.value) == (
-        "the base has no weight for 7 of 14 adapted modules, model.layers.7.mlp.down_proj the first: the adapter was trained on another model."
+        "the base has no weight for 7 of 14 adapted modules, model.layers.7.mlp.down_proj the first: "
+        "the adapter was trained on another model."
     )
 
 
@@ -284,7 +297,9 @@ def test_values_that_are_no_numbers_end_the_merge(value, base, adapter, earlier)
     adapters.change_weights(adapter, lambda state: state["base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"].fill_(value))
     with pytest.raises(GateError) as caught:
         merge(base, adapter, out / "merged")
-    assert str(caught.value) == "model.safetensors: model.layers.1.mlp.up_proj.weight holds values that are no finite numbers after the merge."
+    assert (
+        str(caught.value) == "model.safetensors: model.layers.1.mlp.up_proj.weight holds values that are no finite numbers after the merge."
+    )
     assert everything(out) == before
 
 
@@ -371,7 +386,9 @@ def test_the_base_in_place_of_the_merged_model_is_found(base, adapter, earlier):
     shutil.copyfile(base / "model.safetensors", merged / "model.safetensors")
     with pytest.raises(GateError) as caught:
         check(base, read_adapter(adapter), merged)
-    assert re.fullmatch(r"model\.safetensors: model\.layers\.\S+_proj\.weight is the base's weight; the adapter's update is not in it\.", str(caught.value))
+    assert re.fullmatch(
+        r"model\.safetensors: model\.layers\.\S+_proj\.weight is the base's weight; the adapter's update is not in it\.", str(caught.value)
+    )
 
 
 def test_a_truncated_file_is_found(base, adapter, earlier):
@@ -420,8 +437,11 @@ def synthetic(folder: Path, *, width: int, count: int) -> Path:
     (folder / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
     one = torch.full((width, width), 0.5, dtype=torch.bfloat16)
     save_file({f"layers.{number}.q_proj.weight": one.clone() for number in range(count)}, folder / "base" / "model.safetensors")
-    pairs = {f"base_model.model.layers.{number}.q_proj.lora_{side}.weight": torch.ones(shape) for number in range(count)
-             for side, shape in (("A", (2, width)), ("B", (width, 2)))}
+    pairs = {
+        f"base_model.model.layers.{number}.q_proj.lora_{side}.weight": torch.ones(shape)
+        for number in range(count)
+        for side, shape in (("A", (2, width)), ("B", (width, 2)))
+    }
     save_file(pairs, folder / "adapter" / "adapter_model.safetensors")
     return folder
 

@@ -62,7 +62,9 @@ def visible(directory):
 
 
 def test_exports_build_on_each_other_whatever_order_they_were_named_in():
-    assert complete(parse(["ollama", "gguf:q8_0", "gguf:f16", "merged", "adapter"])) == tuple(parse(["adapter", "merged", "gguf:q8_0", "gguf:f16", "ollama"]))
+    assert complete(parse(["ollama", "gguf:q8_0", "gguf:f16", "merged", "adapter"])) == tuple(
+        parse(["adapter", "merged", "gguf:q8_0", "gguf:f16", "ollama"])
+    )
 
 
 def test_ollama_brings_a_q8_0_gguf_where_none_was_asked_for():
@@ -128,7 +130,8 @@ def test_a_disk_that_is_too_small_is_said_with_both_numbers(trained, tmp_path, m
     with pytest.raises(MachineError) as caught:
         preflight(parse(["gguf:q8_0"]), runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
     assert str(caught.value) == (
-        "the exports need about 22.8 GiB of disk, 20.0 GiB are free. Free some space, name another disk with --out, or leave an export out; "
+        "the exports need about 22.8 GiB of disk, 20.0 GiB are free. Free some space, name another disk with --out, "
+        "or leave an export out; "
         "`unsloth-ft export RUN --to …` can make it later."
     )
     assert asked == [tmp_path / "new"]
@@ -185,7 +188,10 @@ def test_ends_are_the_turn_end_eos_and_those_of_generation_config(trained, tmp_p
     assert end_texts(chat, folder) == ("<|im_end|>",)
 
 
-@pytest.mark.parametrize(("trained_tokens", "known_tokens", "num_ctx"), [(64, 8192, 2048), (1024, 8192, 2048), (1500, 8192, 3000), (6000, 8192, 8192), (64, 512, 512)])
+@pytest.mark.parametrize(
+    ("trained_tokens", "known_tokens", "num_ctx"),
+    [(64, 8192, 2048), (1024, 8192, 2048), (1500, 8192, 3000), (6000, 8192, 8192), (64, 512, 512)],
+)
 def test_context_is_twice_what_was_trained_from_2048_to_what_the_model_knows(trained_tokens, known_tokens, num_ctx, trained, tmp_path):
     directory = runs.trained_run(tmp_path / "run", *trained, max_seq_length=trained_tokens)
     base = runs.base_model(changed_config(trained, tmp_path, max_position_embeddings=known_tokens))
@@ -219,7 +225,9 @@ def test_without_xllamacpp_a_gguf_carries_a_note_and_passes(run, trained, monkey
     monkeypatch.setattr(llamacpp.LlamaCpp, "__enter__", missing)
     made = runs.make(run, trained[0], "gguf:q8_0")["gguf:q8_0"]
     assert [check["name"] for check in made["checks"]] == ["tensors read back", "merged model answers as the adapter"]
-    assert made["notes"] == ["not compared in llama.cpp: running it needs llama.cpp, and xllamacpp is not installed. Install it: pip install xllamacpp"]
+    assert made["notes"] == [
+        "not compared in llama.cpp: running it needs llama.cpp, and xllamacpp is not installed. Install it: pip install xllamacpp"
+    ]
 
 
 def test_without_memory_for_the_merged_model_there_is_a_note_and_no_failure(run, trained, monkeypatch):
@@ -315,7 +323,9 @@ def test_a_gguf_that_llamacpp_reads_otherwise_is_kept_recorded_and_an_error(run,
         return write(trained[0], path, quantization=quantization)
 
     monkeypatch.setattr(pipeline, "write_gguf", of_the_base)
-    with pytest.raises(GateError, match=r"^my-run: gguf:q8_0 is not what was trained\. It is kept for a look; don't use it\.\n  llama\.cpp answers as"):
+    with pytest.raises(
+        GateError, match=r"^my-run: gguf:q8_0 is not what was trained\. It is kept for a look; don't use it\.\n  llama\.cpp answers as"
+    ):
         runs.make(run, trained[0], "ollama")
     assert visible(run) == ["my-run-q8_0.gguf"]
     assert list(run.read()["exports"]) == ["gguf:q8_0"]
@@ -346,7 +356,7 @@ def test_another_base_of_the_same_shapes_is_refused_by_its_fingerprint(run, trai
         ("-rf", "rf"),
         ("..hidden", "hidden"),
         ("v1.2_final", "v1.2_final"),
-        ('a"b\'c', "a-b-c"),
+        ("a\"b'c", "a-b-c"),
         ("a\nFROM evil", "a-FROM-evil"),
         ("$(id);x", "id-x"),
         ("größe 🙂", "gr-e"),
@@ -360,11 +370,14 @@ def test_names_are_what_ollama_and_file_systems_take(run_name, model):
     assert model_name(run_name) == model
 
 
-@pytest.mark.parametrize("name", ["-a run's \"best\" {{.}} 模", "x" * 255])
+@pytest.mark.parametrize("name", ['-a run\'s "best" {{.}} 模', "x" * 255])
 def test_a_run_with_an_odd_name_exports_all_the_same(name, trained, tmp_path):
     directory = runs.trained_run(tmp_path / name, *trained)
     made = runs.make(directory, trained[0], "ollama")
     file = f"{model_name(name)}-q8_0.gguf"
     assert visible(directory) == sorted(["Modelfile", file])
     assert parse_modelfile((directory.exports / "Modelfile").read_text(encoding="utf-8"))["from"] == f"./{file}"
-    assert made["ollama"]["notes"][-1] == f"to use it: cd export && ollama create {model_name(name)} -f Modelfile && ollama run {model_name(name)}"
+    assert (
+        made["ollama"]["notes"][-1]
+        == f"to use it: cd export && ollama create {model_name(name)} -f Modelfile && ollama run {model_name(name)}"
+    )

@@ -10,7 +10,11 @@ from unsloth_ft.export.targets import Target, parse
 
 def test_targets_are_read_in_order_each_once():
     assert parse(("gguf:q8_0", "merged", "gguf:f16", "merged", "adapter", "ollama")) == (
-        Target("gguf", "q8_0"), Target("merged"), Target("gguf", "f16"), Target("adapter"), Target("ollama"),
+        Target("gguf", "q8_0"),
+        Target("merged"),
+        Target("gguf", "f16"),
+        Target("adapter"),
+        Target("ollama"),
     )
 
 

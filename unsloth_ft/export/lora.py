@@ -68,12 +68,17 @@ def read_adapter(folder: Path) -> Adapter:
             module = name.removeprefix(PREFIX).removesuffix(".lora_A.weight")
             if b is not None:
                 if a.dim() != 2 or b.dim() != 2 or a.shape[0] != r or b.shape[1] != r:
-                    raise UserError(f"{folder.name}: {module} has A {tuple(a.shape)} and B {tuple(b.shape)}; expected r = {r}, as in adapter_config.json.")
+                    raise UserError(
+                        f"{folder.name}: {module} has A {tuple(a.shape)} and B {tuple(b.shape)}; "
+                        f"expected r = {r}, as in adapter_config.json."
+                    )
                 pairs[module] = (a, b)
     if not pairs:
         raise UserError(f"{folder.name}: adapter_model.safetensors holds no LoRA pair.")
     if len(tensors) != 2 * len(pairs):
-        raise UserError(f"{folder.name}: {len(tensors) - 2 * len(pairs)} tensors in the adapter belong to no LoRA pair; they would be lost in a merge.")
+        raise UserError(
+            f"{folder.name}: {len(tensors) - 2 * len(pairs)} tensors in the adapter belong to no LoRA pair; they would be lost in a merge."
+        )
     return Adapter(pairs, scale)
 
 
@@ -87,10 +92,14 @@ def _scale(folder: Path, config_file: Path) -> tuple[int, float]:
         raise UserError(f"{folder.name}: adapter_config.json is not JSON ({error}).") from None
     for key, plain in PLAIN.items():
         if config.get(key) is not None and config[key] not in plain:
-            raise UserError(f"{folder.name}: adapter_config.json says {key} = {config[key]!r}; the merge knows plain LoRA only{_expected(plain)}.")
+            raise UserError(
+                f"{folder.name}: adapter_config.json says {key} = {config[key]!r}; the merge knows plain LoRA only{_expected(plain)}."
+            )
     r, alpha = config.get("r"), config.get("lora_alpha")
     if not (isinstance(r, int) and r > 0 and isinstance(alpha, (int, float)) and math.isfinite(alpha)):
-        raise UserError(f"{folder.name}: adapter_config.json says r = {r!r}, lora_alpha = {alpha!r}; expected a whole number from 1 and a number.")
+        raise UserError(
+            f"{folder.name}: adapter_config.json says r = {r!r}, lora_alpha = {alpha!r}; expected a whole number from 1 and a number."
+        )
     return r, alpha / math.sqrt(r) if config.get("use_rslora") else alpha / r
 
 

@@ -27,8 +27,23 @@ if TYPE_CHECKING:
 __all__ = ["Adapter", "Merged", "check", "merge", "merged_weight", "parameter_count", "read_adapter"]
 
 # Files of the base that the merged folder needs unchanged: what tokenizes, what stops, and the licence that must go along.
-COPIED = ("generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-          "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "tekken.json", "LICENSE", "LICENSE.txt", "NOTICE", "USE_POLICY.md")
+COPIED = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+    "tekken.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+    "USE_POLICY.md",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,8 @@ def merge(base: Path, adapter_folder: Path, out: Path, *, on_tensor: Callable[[i
         count = _write(adapter, stored, staging, on_tensor)
         if count.changed == 0 and any(bool(b.any()) for _, b in adapter.pairs.values()):
             raise GateError(
-                f"{out.name}: the merged weights equal the base's after rounding to 16 bits: the adapter's update is too small to survive the merge. "
+                f"{out.name}: the merged weights equal the base's after rounding to 16 bits: "
+                "the adapter's update is too small to survive the merge. "
                 "Train longer, or with a higher learning_rate; or serve the adapter unmerged."
             )
         check(base, adapter, staging)
@@ -107,10 +123,18 @@ def check(base: Path, adapter: Adapter, merged: Path) -> None:
             said = f"{missing[0]} is missing" if missing else f"{extra[0]} is none of the base's"
             raise GateError(f"{path.name}: {said} ({len(missing)} missing, {len(extra)} too many).")
         for name, entry in names[source.name].items():
-            _check_tensor(f"{path.name}: {name}", read_tensor(path, written[name]), read_tensor(source, entry), adapter.pairs.get(_module(name)), adapter)
+            _check_tensor(
+                f"{path.name}: {name}",
+                read_tensor(path, written[name]),
+                read_tensor(source, entry),
+                adapter.pairs.get(_module(name)),
+                adapter,
+            )
 
 
-def _check_tensor(where: str, found: torch.Tensor, weight: torch.Tensor, pair: tuple[torch.Tensor, torch.Tensor] | None, adapter: Adapter) -> None:
+def _check_tensor(
+    where: str, found: torch.Tensor, weight: torch.Tensor, pair: tuple[torch.Tensor, torch.Tensor] | None, adapter: Adapter
+) -> None:
     import torch
 
     expected = _as_written(weight, pair, adapter)
@@ -141,11 +165,15 @@ def _refuse_other_model(adapter: Adapter, stored: dict[Path, dict[str, Stored]])
     shapes = {_module(name): entry.shape for entries in stored.values() for name, entry in entries.items() if name.endswith(".weight")}
     missing = sorted(module for module in adapter.pairs if module not in shapes)
     if missing:
-        raise UserError(f"the base has no weight for {len(missing)} of {len(adapter.pairs)} adapted modules, {missing[0]} the first: the adapter was trained on another model.")
+        raise UserError(
+            f"the base has no weight for {len(missing)} of {len(adapter.pairs)} adapted modules, {missing[0]} the first: "
+            "the adapter was trained on another model."
+        )
     for module, (a, b) in sorted(adapter.pairs.items()):
         if shapes[module] != (b.shape[0], a.shape[1]):
             raise UserError(
-                f"{module}: the base's weight has the shape {shapes[module]} and the adapter's update {(b.shape[0], a.shape[1])}: the adapter was trained on another model."
+                f"{module}: the base's weight has the shape {shapes[module]} and the adapter's update {(b.shape[0], a.shape[1])}: "
+                "the adapter was trained on another model."
             )
 
 
@@ -220,7 +248,8 @@ def _clean(staging: Path, previous: Path, out: Path, *, needed_bytes: int) -> It
             yield
         except OSError as error:
             raise MachineError(
-                f"{out.name}: can't be written ({error.strerror or error}); about {needed_bytes / 2**30:.1f} GiB are needed. Free some space and export again."
+                f"{out.name}: can't be written ({error.strerror or error}); about {needed_bytes / 2**30:.1f} GiB are needed. "
+                "Free some space and export again."
             ) from error
 
 

@@ -167,7 +167,10 @@ class Exports:
     def _merged(self) -> dict[str, Any]:
         merged = self._merge_into(self.shown)
         found = f"{merged.tensors} tensors, {merged.changed} of {merged.targeted} targeted ones changed"
-        checks = [proof.check("weights read back", True, found, "as computed; all others equal the base's"), *self._same_as_adapter(self.shown)]
+        checks = [
+            proof.check("weights read back", True, found, "as computed; all others equal the base's"),
+            *self._same_as_adapter(self.shown),
+        ]
         return self._result(sorted(self.shown.iterdir()), checks, self._notes)
 
     def _gguf(self, target: Target) -> dict[str, Any]:
@@ -175,9 +178,13 @@ class Exports:
         path = self._gguf_path(target)
         written = write_gguf(folder, path, quantization=target.quantization)
         same = self._same_as_adapter(folder)
-        read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", "each within its quantization's rounding of the merged model's")
+        read_back = proof.check(
+            "tensors read back", True, f"{written.tensor_count} tensors", "each within its quantization's rounding of the merged model's"
+        )
         limit = proof.limits(target.quantization, self.directory.read()["plan"]["dtype"]["value"])
-        found, notes = proof.in_llamacpp(path, self.chat, self._prompts(), self._references or [], limit=limit, max_new_tokens=self._longest())
+        found, notes = proof.in_llamacpp(
+            path, self.chat, self._prompts(), self._references or [], limit=limit, max_new_tokens=self._longest()
+        )
         return self._result([path], [read_back, *same, *found], [*self._notes, *notes])
 
     def _ollama(self) -> dict[str, Any]:
@@ -185,7 +192,12 @@ class Exports:
         template, render = ollama_template(self.chat)
         ends = end_texts(self.chat, self.base.folder)
         path = write_modelfile(
-            self.directory.exports / "Modelfile", gguf_name=gguf.name, template=template, stops=ends, num_ctx=self._num_ctx(), temperature=0.0
+            self.directory.exports / "Modelfile",
+            gguf_name=gguf.name,
+            template=template,
+            stops=ends,
+            num_ctx=self._num_ctx(),
+            temperature=0.0,
         )
         check_modelfile(path.read_text(encoding="utf-8"), render, end_tokens=ends)
         checks = [
@@ -193,7 +205,10 @@ class Exports:
             proof.check("stops", True, ", ".join(ends), "every end token"),
         ]
         model = self._model_name()
-        notes = [*template.notes, f"to use it: cd {self.directory.exports.name} && ollama create {model} -f Modelfile && ollama run {model}"]
+        notes = [
+            *template.notes,
+            f"to use it: cd {self.directory.exports.name} && ollama create {model} -f Modelfile && ollama run {model}",
+        ]
         return self._result([path], checks, notes) | {"from": gguf.name}
 
     @property
@@ -231,7 +246,8 @@ class Exports:
     def _merge_into(self, folder: Path) -> Merged:
         if self.base.fingerprint() != self.directory.read()["base_model"]["sha256"]:
             raise UserError(
-                f"{self.base.folder.name}: this is not the base model that the adapter was trained on (its fingerprint differs). Pass the right one with --model DIR."
+                f"{self.base.folder.name}: this is not the base model that the adapter was trained on (its fingerprint differs). "
+                "Pass the right one with --model DIR."
             )
         merged = merge(self.base.folder, self.directory.adapter, folder)
         self._merged_now = folder
@@ -272,14 +288,18 @@ class Exports:
                 self._adapter_answers = [reference.ids for reference in on_16_bit]
                 shares = [proof.agreement(one, other) for one, other in zip(on_nf4, self._adapter_answers)]
                 self._nf4_note = (
-                    f"the adapter was trained on NF4 weights; on the 16-bit base, which is what is exported, {shares.count(1.0)} of {len(shares)} answers are the same, "
+                    f"the adapter was trained on NF4 weights; on the 16-bit base, which is what is exported, "
+                    f"{shares.count(1.0)} of {len(shares)} answers are the same, "
                     f"{sum(shares) / len(shares):.1%} of their tokens up to the first difference"
                 )
         self._notes += [self._nf4_note] if self._nf4_note else []
         return [proof.same_as_adapter(self._references if questions else [], self._adapter_answers, end_ids=self.chat.end_ids)]
 
     def _result(self, files: Sequence[Path], checks: list[dict[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
-        entries = [{"name": os.fspath(file.relative_to(self.directory.path)), "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
+        entries = [
+            {"name": os.fspath(file.relative_to(self.directory.path)), "bytes": file.stat().st_size, "sha256": sha256(file)}
+            for file in files
+        ]
         return {"files": entries, "checks": checks, "notes": list(notes)}
 
 
@@ -295,7 +315,9 @@ def ollama_template(chat: Chat) -> tuple[GoTemplate, ChatTemplate]:
     """Ollama's TEMPLATE derived from the tokenizer's, and the tokenizer's to compare with. Raises UserError when it can't be expressed."""
 
     def render(messages: list[dict], add_generation_prompt: bool) -> str:
-        return chat.render([Message(message["role"], message["content"]) for message in messages], add_generation_prompt=add_generation_prompt)
+        return chat.render(
+            [Message(message["role"], message["content"]) for message in messages], add_generation_prompt=add_generation_prompt
+        )
 
     bos = chat.tokenizer.bos_token
     # A tokenizer that puts BOS before a text by itself gives a GGUF that tells the runner to.

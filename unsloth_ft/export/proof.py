@@ -49,10 +49,26 @@ LIMITS = {
 SAME_ROUNDING = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 PROBES = (
-    "Hello, world!", "The quick brown fox jumps over 13 lazy dogs.", "  two leading spaces, two trailing  ", "a\n\n\nb\tc\r\nd",
-    "naïve café – “quotes” … 50 €", "für Öl, ß und Übermut", "Здравствуй, мир", "你好,世界。今天天气很好。", "こんにちは、元気ですか", "안녕하세요",
-    "مرحبا بالعالم", "שלום עולם", "🙂👩‍👩‍👧‍👦🇩🇪", "3.14159 1,000,000 0x1F 1e-5", "def f(x):\n    return {'a': [x ** 2]}  # ok",
-    "SELECT * FROM t WHERE a >= 1;", "https://example.org/path?q=1&r=%20", "don't we'll I've it's", "ALLCAPS camelCase snake_case kebab-case", "x" * 40,
+    "Hello, world!",
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "  two leading spaces, two trailing  ",
+    "a\n\n\nb\tc\r\nd",
+    "naïve café – “quotes” … 50 €",
+    "für Öl, ß und Übermut",
+    "Здравствуй, мир",
+    "你好,世界。今天天气很好。",
+    "こんにちは、元気ですか",
+    "안녕하세요",
+    "مرحبا بالعالم",
+    "שלום עולם",
+    "🙂👩‍👩‍👧‍👦🇩🇪",
+    "3.14159 1,000,000 0x1F 1e-5",
+    "def f(x):\n    return {'a': [x ** 2]}  # ok",
+    "SELECT * FROM t WHERE a >= 1;",
+    "https://example.org/path?q=1&r=%20",
+    "don't we'll I've it's",
+    "ALLCAPS camelCase snake_case kebab-case",
+    "x" * 40,
 )
 
 
@@ -101,7 +117,9 @@ def limits(quantization: str, dtype: str) -> Limits:
     )
 
 
-def agree(name: str, found: Sequence[Sequence[int]], expected: Sequence[Reference], limit: Limits, *, end_ids: Sequence[int]) -> dict[str, Any]:
+def agree(
+    name: str, found: Sequence[Sequence[int]], expected: Sequence[Reference], limit: Limits, *, end_ids: Sequence[int]
+) -> dict[str, Any]:
     """Whether `found` are the reference's greedy answers, but for near-ties."""
     least, nats = limit.agreement, limit.near_tie_nats
     shares = [agreement(ids, reference.ids) for ids, reference in zip(found, expected, strict=True)]
@@ -110,7 +128,12 @@ def agree(name: str, found: Sequence[Sequence[int]], expected: Sequence[Referenc
     said = f"{shares.count(1.0)} of {len(shares)} answers equal"
     if any(ties):
         said += f", {sum(ties)} part at a near-tie"
-    return check(name, mean >= least, f"{said}, {mean:.1%} of the tokens agree", f"at least {least:.0%} of the tokens, near-ties (up to {nats:g} nats) aside")
+    return check(
+        name,
+        mean >= least,
+        f"{said}, {mean:.1%} of the tokens agree",
+        f"at least {least:.0%} of the tokens, near-ties (up to {nats:g} nats) aside",
+    )
 
 
 def same_as_adapter(merged: Sequence[Reference], adapter: Sequence[Sequence[int]], *, end_ids: Sequence[int]) -> dict[str, Any]:
@@ -135,8 +158,10 @@ def divergence(reference: Mapping[int, float], other: Mapping[int, float]) -> fl
     return max(0.0, total + (rest * math.log(rest / other_rest) if rest > 1e-9 else 0.0))
 
 
-def references(folder: Path, chat: Chat, prompts: Sequence[Sequence[int]], *, dtype: str, device: str, max_new_tokens: int, adapter: Path | None = None) -> list[Reference]:
-    """Greedy answers and their probabilities, in plain transformers: of the model in `folder`, with the adapter on top where one is named."""
+def references(
+    folder: Path, chat: Chat, prompts: Sequence[Sequence[int]], *, dtype: str, device: str, max_new_tokens: int, adapter: Path | None = None
+) -> list[Reference]:
+    """Greedy answers and their probabilities, in plain transformers. `adapter`: a PEFT folder to put on top of the model."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -191,7 +216,9 @@ def room(folder: Path, *, dtype: str, device: str) -> tuple[str, str | None]:
         reason = f"answered on the CPU: the 16-bit model needs {needed / 2**30:.1f} GiB, the GPU has {free / 2**30:.1f} GiB free"
     memory = detect().memory_bytes
     if needed > memory:
-        raise MachineError(f"the 16-bit model needs {needed / 2**30:.1f} GiB of memory to answer, this machine has {memory / 2**30:.1f} GiB")
+        raise MachineError(
+            f"the 16-bit model needs {needed / 2**30:.1f} GiB of memory to answer, this machine has {memory / 2**30:.1f} GiB"
+        )
     return "cpu", reason
 
 
@@ -233,17 +260,33 @@ def _asked(
         return checks
     answers = [llama.generate(list(prompt), max_new_tokens=max_new_tokens) for prompt in prompts]
     checks.append(agree("llama.cpp answers as the merged model", [answer.ids for answer in answers], merged, limit, end_ids=chat.end_ids))
-    found = [divergence(reference.likeliest[0], llama.next_logprobs(list(prompt), count=LIKELIEST)) for prompt, reference in zip(prompts, merged)]
+    found = [
+        divergence(reference.likeliest[0], llama.next_logprobs(list(prompt), count=LIKELIEST)) for prompt, reference in zip(prompts, merged)
+    ]
     mean = sum(found) / len(found)
-    checks.append(check("probabilities in llama.cpp", mean <= limit.divergence_nats, f"KL divergence {mean:.4f} nats a token", f"at most {limit.divergence_nats:g}"))
+    checks.append(
+        check(
+            "probabilities in llama.cpp",
+            mean <= limit.divergence_nats,
+            f"KL divergence {mean:.4f} nats a token",
+            f"at most {limit.divergence_nats:g}",
+        )
+    )
     return [*checks, stops(answers, merged, max_new_tokens)]
 
 
 def stops(answers: Sequence[Completion], merged: Sequence[Reference], max_new_tokens: int) -> dict[str, Any]:
     """Whether llama.cpp ends the answers that the merged model ends; only equal answers can be compared."""
-    ended = [answer.stopped for answer, reference in zip(answers, merged) if answer.ids == reference.ids and len(reference.ids) < max_new_tokens]
+    ended = [
+        answer.stopped for answer, reference in zip(answers, merged) if answer.ids == reference.ids and len(reference.ids) < max_new_tokens
+    ]
     stopped = sum(answer.stopped for answer in answers)
-    return check("answers stop in llama.cpp", all(ended), f"{stopped} of {len(answers)}", f"the {len(ended)} that stop in the merged model with the same tokens")
+    return check(
+        "answers stop in llama.cpp",
+        all(ended),
+        f"{stopped} of {len(answers)}",
+        f"the {len(ended)} that stop in the merged model with the same tokens",
+    )
 
 
 def question(chat: Chat) -> list[int]:

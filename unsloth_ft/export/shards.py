@@ -80,7 +80,11 @@ def write_header(stream: BinaryIO, entries: dict[str, Stored]) -> None:
     offset = 0
     for name, entry in entries.items():
         size = 2 * entry.size
-        header[name] = {"dtype": entry.dtype if entry.dtype in SIXTEEN_BIT else "BF16", "shape": entry.shape, "data_offsets": [offset, offset + size]}
+        header[name] = {
+            "dtype": entry.dtype if entry.dtype in SIXTEEN_BIT else "BF16",
+            "shape": entry.shape,
+            "data_offsets": [offset, offset + size],
+        }
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8

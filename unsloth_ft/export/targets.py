@@ -28,9 +28,15 @@ def parse(texts: tuple[str, ...] | list[str]) -> tuple[Target, ...]:
     for text in texts:
         kind, colon, quantization = text.partition(":")
         if kind not in KINDS or (colon and kind != "gguf"):
-            raise UserError(f'export target "{text}" is not known; expected adapter, merged, gguf:QUANT or ollama.{nearest(kind.lower(), KINDS)}')
+            raise UserError(
+                f'export target "{text}" is not known; expected adapter, merged, gguf:QUANT or ollama.{nearest(kind.lower(), KINDS)}'
+            )
         if kind == "gguf" and not quantization:
-            raise UserError(f'export target "{text}" names no quantization; expected one of ' + ", ".join(f"gguf:{name}" for name in QUANTIZATIONS) + ".")
+            raise UserError(
+                f'export target "{text}" names no quantization; expected one of '
+                + ", ".join(f"gguf:{name}" for name in QUANTIZATIONS)
+                + "."
+            )
         if kind == "gguf":
             check_quantization(quantization.lower())
         targets.append(Target(kind, quantization.lower() or None))
