@@ -223,12 +223,19 @@ def test_a_file_that_llamacpp_refuses_is_a_failed_check(trained, tmp_path):
 
 
 def test_without_llamacpp_there_is_a_note_and_no_failure(trained, tmp_path, monkeypatch):
-    def missing(self):
-        raise MachineError("xllamacpp is not installed")
-
-    monkeypatch.setattr(llamacpp.LlamaCpp, "__enter__", missing)
+    monkeypatch.setattr(proof, "find_spec", lambda name: None)
     found = proof.in_llamacpp(tmp_path / "model.gguf", trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
-    assert found == ([], ["not compared in llama.cpp: xllamacpp is not installed"])
+    assert found == ([], ["not compared in llama.cpp: xllamacpp is not installed (pip install xllamacpp)"])
+
+
+def test_a_llamacpp_that_dies_is_the_machines_and_never_a_note(trained, tmp_path, monkeypatch):
+    def dies(self, ids, *, max_new_tokens):
+        raise MachineError("llama.cpp ended with -9")
+
+    path = write_gguf(trained[1], tmp_path / "model.gguf", quantization="q8_0").path
+    monkeypatch.setattr(llamacpp.LlamaCpp, "generate", dies)
+    with pytest.raises(MachineError, match="^llama.cpp ended with -9$"):
+        proof.in_llamacpp(path, trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
 
 
 def test_probabilities_are_kept_for_each_step_and_for_the_end(trained):
