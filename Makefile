@@ -28,4 +28,4 @@ demo: setup
 	@$(BIN)/unsloth-ft chat runs/demo "What does the rank r of LoRA mean?"
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -14,6 +14,8 @@ from unsloth_ft.plan import ModelFacts
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 HUB_TIMEOUT_SECONDS = 10
+FINGERPRINT_SLICES = 16  # evenly over a weight file, the first and the last byte among them
+SLICE_BYTES = 1 << 20
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
@@ -67,15 +69,18 @@ class BaseModel:
         )
 
     def fingerprint(self) -> str:
-        """sha256 over config and the beginning of every weight file; equal shapes of another model give another one."""
+        """sha256 over config and slices of every weight file; equal shapes of another model give another one.
+
+        Slices, because hashing 16 GB costs half a minute at each start; a header alone is the same for two fine-tunes of one base.
+        """
         digest = hashlib.sha256((self.folder / "config.json").read_bytes())
         for file in weight_files(self.folder):
-            digest.update(f"{file.name} {file.stat().st_size}".encode())
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}".encode())
             with file.open("rb") as stream:
-                digest.update(stream.read(1 << 20))
-                # The header alone is the same for two fine-tunes of one base; a slice from the middle is not.
-                stream.seek(file.stat().st_size // 2)
-                digest.update(stream.read(1 << 20))
+                for part in range(FINGERPRINT_SLICES + 1):
+                    stream.seek(max(0, (size - SLICE_BYTES) * part // FINGERPRINT_SLICES))
+                    digest.update(stream.read(SLICE_BYTES))
         return digest.hexdigest()
 
 
@@ -94,7 +99,9 @@ def weight_files(folder: Path) -> list[Path]:
             if not (folder / name).is_file():
                 raise UserError(f"{folder.name}: its weight index names {name}, which is not there; download the model again.")
         return [folder / name for name in names]
-    return sorted(folder.glob("*.safetensors"))
+    # A hub repository may hold the same weights twice (Mistral's consolidated.safetensors): transformers reads this one.
+    whole = folder / "model.safetensors"
+    return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def find(model: str, *, revision: str | None = None, wheel: str | None = None, offline: bool = False) -> BaseModel:

@@ -98,7 +98,7 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
     record.write_lines(directory.evaluation / "answers.jsonl", comparison.pairs, folders=folders)
     record.write_lines(directory.evaluation / "prompts.jsonl", comparison.prompts, folders=folders)
     directory.update(evaluation=comparison.as_json(side_by_side=prepared.recipe.evaluate.side_by_side))
-    terminal.show_comparison(comparison, console)
+    console.print(terminal.verdict_line(comparison.as_json()))
 
 
 def reported(directory: RunDirectory, **parts: Any) -> dict[str, Any]:

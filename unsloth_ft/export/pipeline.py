@@ -97,7 +97,7 @@ def _make(exports: Exports, target: Target) -> None:
     result = exports.make(target)
     result["seconds"] = round(time.perf_counter() - started, 2)
     directory.update(exports={**directory.read().get("exports", {}), str(target): result})
-    terminal.show_export(str(target), result, exports.console)
+    terminal.show_export_made(str(target), result, exports.console)
     failed = [check for check in result["checks"] if not check["ok"]]
     if failed:
         lines = "\n".join(f"  {check['name']}: {check['found']}; expected {check['expected']}" for check in failed)

@@ -108,6 +108,12 @@ def show_export(target: str, result: dict[str, Any], console: Console) -> None:
         console.print(f"  note: {escape(note)}", highlight=False)
 
 
+def show_export_made(target: str, result: dict[str, Any], console: Console) -> None:
+    """A line while the run goes on; the whole table is part of the answer at its end."""
+    held = sum(check["ok"] for check in result["checks"])
+    console.print(f"  {target}: {held} of {len(result['checks'])} checks hold, {result['seconds']:.1f} s", highlight=False)
+
+
 def summary(record: dict[str, Any], console: Console) -> None:
     """The answer of `run`: what came out and where it lies."""
     evaluation = record.get("evaluation")

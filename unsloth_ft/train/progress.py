@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
@@ -130,14 +131,17 @@ class Bar(TrainerCallback):
         seconds, tokens = self.metrics.total_seconds + self.metrics.seconds, self.metrics.total_tokens + self.metrics.tokens
         rate = tokens / seconds if seconds else 0.0
         if self.progress:
-            self.progress.update(self.task, completed=state.global_step, numbers=f"loss {self.loss:.3f}  {rate:,.0f} tokens/s")
+            self.progress.update(self.task, completed=state.global_step, numbers=f"{self._loss()}  {rate:,.0f} tokens/s")
         elif time.monotonic() - self.last_line > PLAIN_LINE_SECONDS:
             self.last_line = time.monotonic()
             left = (state.max_steps - state.global_step) * seconds / max(1, state.global_step)
             self.console.print(
-                f"  step {state.global_step}/{state.max_steps}: loss {self.loss:.3f}, {rate:,.0f} tokens/s, about {left / 60:.1f} min left",
+                f"  step {state.global_step}/{state.max_steps}: {self._loss()}, {rate:,.0f} tokens/s, about {left / 60:.1f} min left",
                 highlight=False,
             )
+
+    def _loss(self) -> str:
+        return "loss …" if math.isnan(self.loss) else f"loss {self.loss:.3f}"  # none is logged before the first step's end
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.close()
