@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test help
+.PHONY: setup demo test sweep help
 
 help:
 	@echo "make setup   a virtual environment in .venv with the locked packages, for a machine without a GPU"
 	@echo "make demo    tune SmolLM2-135M on examples/faq.jsonl, prove it, export it, ask it"
 	@echo "make test    the test suite"
+	@echo "make sweep   the long sweeps that the suite takes a sample of"
 
 setup: .venv/installed
 
@@ -29,3 +30,6 @@ demo: setup
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
+
+sweep: .venv/installed-dev
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 -m slow
