@@ -18,6 +18,7 @@ from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import gguf, gguf_tensors
 from unsloth_ft.export.gguf import GgufFile, Supported, check_supported, write_gguf
 from unsloth_ft.export.gguf_read import read_gguf, read_rows
+from unsloth_ft.record import sha256
 
 SUPPORTED = {
     "llama31": Supported("llama", "gpt2", "llama-bpe"),
@@ -164,7 +165,7 @@ def test_token_types_tell_control_tokens_from_text(family_gguf):
 def test_the_same_model_gives_the_same_bytes_whatever_its_folder_is_called(model, family_gguf, tmp_path):
     written = write_gguf(model(), tmp_path / "other.gguf", quantization="q8_0")
     path = family_gguf("smollm2", "q8_0")
-    assert written == GgufFile(tmp_path / "other.gguf", gguf.file_sha256(path), path.stat().st_size, "q8_0", 20)
+    assert written == GgufFile(tmp_path / "other.gguf", sha256(path), path.stat().st_size, "q8_0", 20)
     assert written.path.read_bytes() == path.read_bytes()
 
 

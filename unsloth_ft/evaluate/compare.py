@@ -19,8 +19,6 @@ from unsloth_ft.recipe import Recipe
 if TYPE_CHECKING:
     from peft import PeftModel
 
-VERDICTS = ("better", "no change", "worse")
-
 
 @dataclass(frozen=True)
 class Scores:

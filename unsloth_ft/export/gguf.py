@@ -6,7 +6,6 @@ the tensors, reads the file again and compares it with its source, and only then
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from unsloth_ft.export.gguf_model import Architecture, add_architecture, read_ar
 from unsloth_ft.export.gguf_read import read_gguf, read_rows
 from unsloth_ft.export.gguf_tensors import BLOCK, Rows, Target, chunks, ggml_type, largest_excess, sources
 from unsloth_ft.export.gguf_vocab import Vocabulary, read_vocabulary
+from unsloth_ft.record import sha256
 
 QUANTIZATIONS = ("f32", "f16", "bf16", "q8_0")
 # Names that llama.cpp knows and this module does not write.
@@ -105,7 +105,7 @@ def write_gguf(model_dir: Path, path: Path, *, quantization: str) -> GgufFile:
         write_file(partial, architecture, vocabulary, targets, quantization)
         factors = rope_factors(architecture)
         verify_file(partial, targets, extra_tensors=0 if factors is None else 1)
-        size, digest = partial.stat().st_size, file_sha256(partial)
+        size, digest = partial.stat().st_size, sha256(partial)
         sync(partial)
         os.replace(partial, path)
         sync(path.parent)
@@ -237,14 +237,6 @@ def check_free_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise MachineError(f"{folder}: {free / 1e9:.1f} GB are free, and the GGUF file needs {needed_bytes / 1e9:.1f} GB. Free some space.")
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:
