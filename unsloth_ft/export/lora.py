@@ -47,6 +47,10 @@ class Adapter:
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
     scale: float
 
+    def scale_of(self, module: str) -> float:
+        """The factor on B·A of one module."""
+        return self.scale
+
 
 def read_adapter(folder: Path) -> Adapter:
     """Reads adapter_config.json and adapter_model.safetensors.
