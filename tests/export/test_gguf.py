@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import families
 from unsloth_ft.errors import GateError, MachineError, UserError
-from unsloth_ft.export import gguf, gguf_tensors
+from unsloth_ft.export import gguf, gguf_place, gguf_tensors
 from unsloth_ft.export.gguf import GgufFile, Supported, check_supported, write_gguf
 from unsloth_ft.export.gguf_read import read_gguf, read_rows
 from unsloth_ft.record import sha256
@@ -368,7 +368,7 @@ def test_a_full_disk_is_said_before_and_while_writing(family_dir, tmp_path, monk
         patch.setattr(gguf, "write_file", fail)
         with pytest.raises(MachineError, match=r"model.gguf: writing failed \(No space left on device\)"):
             write_gguf(family_dir("smollm2"), tmp_path / "model.gguf", quantization="q8_0")
-    monkeypatch.setattr(gguf.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(MachineError, match=r"0.0 GB are free, and the GGUF file needs"):
+    monkeypatch.setattr(gguf_place.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(MachineError, match=r"1.0 MB are free, and the GGUF file needs 3.4 MB"):
         write_gguf(family_dir("smollm2"), tmp_path / "model.gguf", quantization="q8_0")
     assert list(tmp_path.iterdir()) == []

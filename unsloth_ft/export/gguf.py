@@ -6,14 +6,13 @@ the tensors, reads the file again and compares it with its source, and only then
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.errors import GateError, MachineError, UserError, nearest
+from unsloth_ft.errors import GateError, UserError, nearest
 from unsloth_ft.export.gguf_model import Architecture, add_architecture, read_architecture, rope_factors, tensor_names
+from unsloth_ft.export.gguf_place import placed
 from unsloth_ft.export.gguf_read import read_gguf, read_rows
 from unsloth_ft.export.gguf_tensors import BLOCK, Rows, Target, chunks, ggml_type, largest_excess, sources
 from unsloth_ft.export.gguf_vocab import Vocabulary, read_vocabulary
@@ -98,22 +97,11 @@ def write_gguf(model_dir: Path, path: Path, *, quantization: str) -> GgufFile:
     check_shapes(architecture, quantization)
     targets = plan_tensors(model_dir, architecture, quantization)
     vocabulary = read_vocabulary(model_dir, vocab_size=targets[0].shape[0])
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_free_space(path.parent, sum(target.size_bytes for target in targets))
+    factors = rope_factors(architecture)
+    with placed(path, needed_bytes=sum(target.size_bytes for target in targets)) as partial:
         write_file(partial, architecture, vocabulary, targets, quantization)
-        factors = rope_factors(architecture)
         verify_file(partial, targets, extra_tensors=0 if factors is None else 1)
         size, digest = partial.stat().st_size, sha256(partial)
-        sync(partial)
-        os.replace(partial, path)
-        sync(path.parent)
-    except OSError as error:
-        reason = error.strerror or error
-        raise MachineError(f"{path}: writing failed ({reason}). Free some space or name another place, then export again.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return GgufFile(path, digest, size, quantization, len(targets) + (factors is not None))
 
 
@@ -231,18 +219,3 @@ def verify_file(path: Path, targets: list[Target], *, extra_tensors: int) -> Non
         found = read_rows(path, tensor, rows=len(wanted))
         if not numpy.isfinite(found).all() or largest_excess(wanted, found, target.type_name) > 0.0:
             raise GateError(f"{path}: the tensor {target.name!r} does not read back as its source. The disk may be failing; export again.")
-
-
-def check_free_space(folder: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise MachineError(f"{folder}: {free / 1e9:.1f} GB are free, and the GGUF file needs {needed_bytes / 1e9:.1f} GB. Free some space.")
-
-
-def sync(path: Path) -> None:
-    """Wait until the file, or the folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

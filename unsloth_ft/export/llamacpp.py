@@ -37,26 +37,36 @@ class Completion:
 
 
 class LlamaCpp:
-    """A loaded GGUF file. A context manager: leaving it ends llama.cpp's process, which is one of its own.
+    """A loaded GGUF file, with the adapter in the GGUF file `lora` applied where one is given. A context manager: leaving it ends
+    llama.cpp's process, which is one of its own.
 
     `timeout_seconds` bounds the loading and each request. `verbose` shows llama.cpp's log on stderr.
     """
 
     def __init__(
-        self, path: Path, *, context_length: int = 2048, threads: int | None = None, verbose: bool = False, timeout_seconds: float = 600.0
+        self,
+        path: Path,
+        *,
+        lora: Path | None = None,
+        context_length: int = 2048,
+        threads: int | None = None,
+        verbose: bool = False,
+        timeout_seconds: float = 600.0,
     ) -> None:
         self.path = path
+        self.lora = lora
         self.context_length = context_length
         self.threads = threads
         self.verbose = verbose
         self.timeout_seconds = timeout_seconds
 
     def __enter__(self) -> LlamaCpp:
-        """Raises: MachineError when xllamacpp is not installed; UserError when llama.cpp does not load the file."""
+        """Raises: MachineError when xllamacpp is not installed; UserError when llama.cpp does not load the files."""
         if importlib.util.find_spec("xllamacpp") is None:
             raise MachineError(f"running {self.path} needs llama.cpp, and xllamacpp is not installed. Install it: {INSTALL}")
-        if not self.path.is_file():
-            raise UserError(f"{self.path}: not found; expected a GGUF file.")
+        for file in filter(None, (self.path, self.lora)):
+            if not file.is_file():
+                raise UserError(f"{file}: not found; expected a GGUF file.")
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER)],
@@ -67,15 +77,24 @@ class LlamaCpp:
         )
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         threading.Thread(target=self.read_answers, daemon=True).start()
-        settings = {"model": str(self.path), "context_length": self.context_length, "threads": self.threads}
-        if not self.exchange({**settings, "verbosity": EVERYTHING if self.verbose else WARNINGS}):
-            reason = self.last_lines()
+        if not self.exchange(self.settings()):
+            reason, loaded = self.last_lines(), f"it with the adapter {self.lora}" if self.lora else "it"
             self.close()
-            raise UserError(f"{self.path}: llama.cpp does not load it. {reason}")
+            raise UserError(f"{self.path}: llama.cpp does not load {loaded}. {reason}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+
+    def settings(self) -> dict[str, Any]:
+        """What the worker is told first."""
+        return {
+            "model": str(self.path),
+            "lora": str(self.lora) if self.lora else None,
+            "context_length": self.context_length,
+            "threads": self.threads,
+            "verbosity": EVERYTHING if self.verbose else WARNINGS,
+        }
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended already

@@ -44,6 +44,8 @@ def load(settings: dict, socket_path: str):
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = settings["model"]
+    if settings["lora"] is not None:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(settings["lora"], 1.0)]  # 1.0: alpha / rank, as the file says
     parameters.n_ctx = settings["context_length"]
     parameters.n_parallel = 1
     parameters.n_gpu_layers = 0
