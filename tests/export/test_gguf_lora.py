@@ -1,4 +1,4 @@
-"""What stands in an adapter's GGUF file, what is refused, and what a failure leaves behind. (What llama.cpp makes of it: the file beside.)"""
+"""What stands in an adapter's GGUF file, what is refused, and what a failure leaves behind. (What llama.cpp makes of it: next door.)"""
 
 from __future__ import annotations
 

@@ -103,13 +103,35 @@ def test_what_a_modelfile_can_not_say_is_refused_and_nothing_is_written(tmp_path
 
 
 def test_parser_reads_what_ollama_reads():
-    text = '# mine\r\nfrom ./a b.gguf \r\n\r\nParameter  stop  "a" b"\nparameter stop c\n'
+    text = '# mine\r\nfrom  ./a b.gguf \r\n\r\nParameter stop  "a" b"\nparameter stop c\n'
     text += 'SYSTEM """\n one\u200b "two" \n""" \nTEMPLATE x y\nLICENSE MIT\n'
     assert parse_modelfile(text) == {
         "from": "./a b.gguf",
         "system": '\n one "two" \n',
         "template": "x y",
         "parameters": {"stop": ['a" b', "c"]},
+    }
+
+
+def test_a_lone_carriage_return_ends_a_line_but_not_a_quote():
+    text = 'FROM a\rPARAMETER stop x\rSYSTEM """one\rtwo\r\nthree"""\rTEMPLATE \r# TEMPLATE b\rMESSAGE user """hi\nFROM c"""\n'
+    assert parse_modelfile(text) == {"from": "a", "system": "one\rtwo\r\nthree", "template": "", "parameters": {"stop": ["x"]}}
+
+
+SYSTEMS = (
+    '"', '""', '"quoted"', '""twice""', "'single'", "\nlines\n\n", '"\n"', "\r\r\n",
+    "# a\nFROM b\nPARAMETER stop c", " outer ", "\\n", "{{ .System }}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system_text_with_quotes_and_line_ends_reads_back_as_it_was(system, tmp_path):
+    path = write_modelfile(tmp_path / "Modelfile", gguf_name="m.gguf", template=SMALL, stops=["</s>"], num_ctx=512, system=system)
+    assert parse_modelfile(path.read_bytes().decode()) == {
+        "from": "./m.gguf",
+        "template": SMALL.text,
+        "system": system,
+        "parameters": {"stop": ["</s>"], "num_ctx": ["512"]},
     }
 
 
@@ -120,6 +142,14 @@ def test_parser_reads_what_ollama_reads():
         ("FROM a\nSTOP b\n", "Modelfile:2: 'STOP' is no instruction; expected FROM, TEMPLATE, PARAMETER, SYSTEM, ADAPTER or LICENSE."),
         ('FROM a\n\nTEMPLATE """b\nPARAMETER num_ctx 1\n', 'Modelfile:3: """ is not closed; expected """ at the end of a line.'),
         ("FROM a\nSYSTEM\n", "Modelfile:2: 'SYSTEM' has no value; expected INSTRUCTION value."),
+        (  # Ollama makes it a parameter without a name, and the model never stops
+            'FROM a\r\nPARAMETER  stop "</s>"\n',
+            "Modelfile:2: '' is not what stands there; expected PARAMETER name value, with one space after PARAMETER.",
+        ),
+        (
+            "FROM a\nMESSAGE bot hello\n",
+            "Modelfile:2: 'bot' is not what stands there; expected MESSAGE system, user or assistant, and its text.",
+        ),
     ],
 )
 def test_a_broken_modelfile_is_refused_by_line(text, message):

@@ -195,11 +195,11 @@ def test_a_server_that_says_nothing_is_left(server):
         (200, b"<html>welcome</html>", "answers '<html>welcome</html>' (status 200); expected JSON of Ollama. Is it another program?"),
         (200, b"[1, 2]", "answers '[1, 2]' (status 200); expected JSON of Ollama. Is it another program?"),
         (200, b"", "answers '' (status 200); expected JSON of Ollama. Is it another program?"),
-        (200, b"\xff\x00" * 500, "answers '" + "\ufffd\\x00" * 99 + "\ufffd…' (status 200); expected JSON of Ollama. Is it another program?"),
+        (200, b"\xff" * 500, "answers '" + "\ufffd" * 199 + "…' (status 200); expected JSON of Ollama. Is it another program?"),
         (200, b"[" * 100_000, "answers '" + "[" * 199 + "…' (status 200); expected JSON of Ollama. Is it another program?"),
         (404, b'{"error": "model \'m\' not found"}', "Ollama refused (status 404): model 'm' not found"),
         (500, b'{"error": "unable to load model"}', "Ollama refused (status 500): unable to load model"),
-        (200, b'{"message": "hello", "done": true}', 'Ollama\'s answer of m is {"message": "hello", "done": true}; expected a message that is done.'),
+        (200, b'{"message": 1, "done": true}', 'Ollama\'s answer of m is {"message": 1, "done": true}; expected a message that is done.'),
         (200, b'{"done": true}', 'Ollama\'s answer of m is {"done": true}; expected a message that is done.'),
     ],
 )

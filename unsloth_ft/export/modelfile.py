@@ -140,55 +140,78 @@ def parse_modelfile(text: str) -> dict:
     """What Ollama reads: {"from": …, "template": …, "system": …, "adapter": …, "parameters": {name: [values]}}, absent ones absent.
 
     Raises:
-        UserError: an unknown instruction, an unclosed quote, no FROM; names the line.
+        UserError: an unknown instruction, a parameter without a name, an unclosed quote, no FROM; names the line.
     """
     found: dict = {"parameters": {}}
-    lines = text.split("\n")
-    number = 0
-    while number < len(lines):
-        line, start = lines[number].lstrip(" \t\r"), number + 1
-        number += 1
+    lines = _Lines(text.removeprefix("\ufeff"))
+    while lines:
+        number, line = lines.number, lines.take().lstrip(" \t")
         if not line or line.startswith("#"):
             continue
-        name, value = _words(line, start)
+        name, value = _words(line, number, "[A-Za-z]+", "INSTRUCTION value")
         key = name.lower()
         if key not in (*_TEXT_INSTRUCTIONS, *_OTHER_INSTRUCTIONS, "parameter"):
             raise UserError(
-                f"Modelfile:{start}: {name!r} is no instruction; expected FROM, TEMPLATE, PARAMETER, SYSTEM, ADAPTER or LICENSE."
+                f"Modelfile:{number}: {name!r} is no instruction; expected FROM, TEMPLATE, PARAMETER, SYSTEM, ADAPTER or LICENSE."
             )
-        if key == "parameter":
-            parameter, value = _words(value, start)
-        value, number = _value(value, lines, number, start)
-        if key == "parameter":
-            found["parameters"].setdefault(parameter, []).append(value)
-        elif key in _TEXT_INSTRUCTIONS:
-            found[key] = value
+        if key == "parameter":  # a second space before the name makes Ollama read a parameter without one
+            parameter, value = _words(value, number, "[A-Za-z0-9_]+", "PARAMETER name value, with one space after PARAMETER")
+            found["parameters"].setdefault(parameter, []).append(_value(value, lines, number))
+        elif key == "message":
+            _value(_words(value, number, "system|user|assistant", "MESSAGE system, user or assistant, and its text")[1], lines, number)
+        else:
+            value = _value(value, lines, number)
+            found |= {key: value} if key in _TEXT_INSTRUCTIONS else {}
     if "from" not in found:
         raise UserError("Modelfile: has no FROM; expected FROM ./NAME.gguf.")
     return found
 
 
-def _words(line: str, number: int) -> tuple[str, str]:
-    found = re.fullmatch(r"([^ \t]+)[ \t]+(.*)", line, re.DOTALL)
-    if found is None or not found[2].strip():
-        raise UserError(f"Modelfile:{number}: {line.strip()!r} has no value; expected INSTRUCTION value.")
-    return found[1], found[2]
+class _Lines:
+    """The lines that are left, each ended by \\n or \\r (Ollama takes either); `number` is that of the next one in an editor."""
+
+    def __init__(self, text: str) -> None:
+        pieces = re.split(r"([\r\n])", text)
+        self._lines = list(zip(pieces[::2], ["", *pieces[1::2]], strict=True))  # each with what ended the line before it
+        self._next = 0
+        self.number = 1
+
+    def __bool__(self) -> bool:
+        return self._next < len(self._lines)
+
+    def take(self, *, with_end: bool = False) -> str:
+        """The next line; `with_end` with what stands between it and the one before."""
+        line, end = self._lines[self._next]
+        self._next += 1
+        if self:
+            self.number += self._lines[self._next][1] == "\n"
+        return end + line if with_end else line
 
 
-def _value(begin: str, lines: Sequence[str], number: int, start: int) -> tuple[str, int]:
-    """The value that begins on line `start`: to the end of the line, or to the line that closes its quote; and the next line's index."""
+def _words(line: str, number: int, first: str, expected: str) -> tuple[str, str]:
+    """The first word, which has to match `first`, and what follows the space or tab after it."""
+    found = re.fullmatch(r"([^ \t]*)([ \t]?)(.*)", line, re.DOTALL)
+    word, space, rest = found.groups()  # type: ignore[union-attr]  # every line matches
+    if not space:
+        raise UserError(f"Modelfile:{number}: {line.strip()!r} has no value; expected {expected}.")
+    if not re.fullmatch(first, word):
+        raise UserError(f"Modelfile:{number}: {word!r} is not what stands there; expected {expected}.")
+    return word, rest
+
+
+def _value(begin: str, lines: _Lines, number: int) -> str:
+    """The value that begins on line `number`: to the end of the line, or to the end of the line that closes its quote."""
     value = begin
     while True:
         text = "".join(char for char in value if _survives(char)).strip()
         mark = next((mark for mark in (_QUOTES, '"') if text.startswith(mark)), "")
         if not mark:
-            return text, number
+            return text
         if len(text) >= 2 * len(mark) and text.endswith(mark):
-            return text[len(mark) : -len(mark)], number
-        if number == len(lines):
-            raise UserError(f"Modelfile:{start}: {mark} is not closed; expected {mark} at the end of a line.")
-        value += "\n" + lines[number]
-        number += 1
+            return text[len(mark) : -len(mark)]
+        if not lines:
+            raise UserError(f"Modelfile:{number}: {mark} is not closed; expected {mark} at the end of a line.")
+        value += lines.take(with_end=True)
 
 
 def check_modelfile(text: str, chat_template: ChatTemplate, *, end_tokens: Sequence[str]) -> None:

@@ -118,15 +118,15 @@ def create(modelfile: Path, model: str, *, timeout_seconds: float = 900.0) -> No
     command = ["ollama", "create", model, "-f", str(modelfile.absolute())]
     with tempfile.TemporaryFile() as log:  # not a pipe: what the program starts and leaves behind can't keep us waiting
         try:
-            code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout_seconds, check=False).returncode
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout_seconds, check=False)
         except FileNotFoundError as error:
             raise MachineError(f"{shlex.join(command)}: `ollama` is not on PATH. Install Ollama, or type the command elsewhere.") from error
         except subprocess.TimeoutExpired as error:
             raise MachineError(
                 f"{shlex.join(command)}: not done within {timeout_seconds:g} seconds, and ended. {last_lines(log)}"
             ) from error
-        if code:
-            raise MachineError(f"{shlex.join(command)}: ended with {code}. {last_lines(log)}")
+        if done.returncode:
+            raise MachineError(f"{shlex.join(command)}: ended with {done.returncode}. {last_lines(log)}")
 
 
 def ask(model: str, question: str, *, max_new_tokens: int = 256, timeout_seconds: float = 300.0) -> Answer:
