@@ -22,14 +22,18 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/dev.lock
 	touch $@
 
+# llama.cpp's own converter, which the tests compare our GGUF files with; it is read and run, never installed
+.venv/oracle/done: tests/oracle.py | .venv/installed-dev
+	$(BIN)/python -m tests.oracle .venv/oracle
+
 demo: setup
 	$(BIN)/unsloth-ft run smollm2-135m --data examples/faq.jsonl --eval-data examples/faq_eval.jsonl \
 	    --export gguf:q8_0 --export ollama --out runs/demo
 	@echo; echo "asked in llama.cpp: What does the rank r of LoRA mean?"
 	@$(BIN)/unsloth-ft chat runs/demo "What does the rank r of LoRA mean?"
 
-test: .venv/installed-dev
+test: .venv/installed-dev .venv/oracle/done
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
 
-sweep: .venv/installed-dev
+sweep: .venv/installed-dev .venv/oracle/done
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 -m slow

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests import oracle
 from unsloth_ft import smollm2
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,20 +28,27 @@ QWEN25_ADDED = (
     "<|fim_middle|> <|fim_suffix|> <|fim_pad|> <|repo_name|> <|file_sep|>"
 ).split()
 QWEN25_SPECIAL = 14  # the first 14; <tool_call> and what follows are added tokens but not special ones
+# The first special tokens of Mistral Nemo; 986 more follow (mistral_common/tokens/tokenizers/tekken.py has later names for some).
+NEMO_SPECIAL = (
+    "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS] <pad> "
+    "[PREFIX] [MIDDLE] [SUFFIX]"
+).split()
 QWEN3_ADDED = [*QWEN25_ADDED, "<tool_response>", "</tool_response>", "<think>", "</think>"]
 
 
 def write_tokenizer(family: str, folder: Path) -> None:
     {
-        "llama31": write_llama31,
+        "llama31": functools.partial(write_llama3, template="llama31"),
+        "llama32": functools.partial(write_llama3, template="llama32"),
         "mistral-v03": write_mistral_v03,
+        "mistral-nemo": write_mistral_nemo,
         "qwen25": functools.partial(write_qwen, added=QWEN25_ADDED, template="qwen25"),
         "qwen3": functools.partial(write_qwen, added=QWEN3_ADDED, template="qwen3"),
         "smollm2": write_smollm2,
     }[family](folder)
 
 
-def write_llama31(folder: Path) -> None:
+def write_llama3(folder: Path, *, template: str) -> None:
     ranks = tiktoken_ranks(data_file("llama_models", "llama3/tokenizer.model"))
     named = {0: "begin_of_text", 1: "end_of_text", 4: "finetune_right_pad_id", 6: "start_header_id", 7: "end_header_id", 8: "eom_id"}
     named |= {9: "eot_id", 10: "python_tag"}
@@ -63,7 +71,7 @@ def write_llama31(folder: Path) -> None:
         ),
         indent=None,
     )
-    write_special(folder, {"bos_token": begin, "eos_token": "<|eot_id|>"}, "PreTrainedTokenizerFast", 131072, read_template("llama31"))
+    write_special(folder, {"bos_token": begin, "eos_token": "<|eot_id|>"}, "PreTrainedTokenizerFast", 131072, read_template(template))
 
 
 def write_qwen(folder: Path, *, added: list[str], template: str) -> None:
@@ -123,6 +131,31 @@ def write_mistral_v03(folder: Path) -> None:
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     published = {"add_bos_token": True, "add_eos_token": False, "add_prefix_space": True, "legacy": False}
     write_special(folder, special, "LlamaTokenizer", 32768, read_template("mistral-v03"), **published)
+
+
+def write_mistral_nemo(folder: Path) -> None:
+    """tekken: byte-level BPE whose special tokens come first."""
+    tekken = json.loads(oracle.tekken().read_text(encoding="utf-8"))
+    count = tekken["config"]["default_num_special_tokens"]
+    size = tekken["config"]["default_vocab_size"] - count
+    ranks = {base64.b64decode(entry["token_bytes"]): entry["rank"] for entry in tekken["vocab"] if entry["rank"] < size}
+    special = [*NEMO_SPECIAL, *(f"<SPECIAL_{i}>" for i in range(len(NEMO_SPECIAL), count))]
+    write_json(
+        folder / "tokenizer.json",
+        tokenizer_json(
+            vocab={text: i for i, text in enumerate(special)} | {characters(token): count + rank for token, rank in ranks.items()},
+            merges=every_split(ranks),
+            added=[added_token(i, text) for i, text in enumerate(special)],
+            pre_tokenizer=split_then_bytes(tekken["config"]["pattern"], trim_offsets=True),
+            post_processor=begins_with("<s>", 1),
+            decoder=byte_level(add_prefix_space=True, trim_offsets=True, use_regex=True),
+            ignore_merges=True,
+        ),
+        indent=None,
+    )
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    published = {"add_bos_token": True, "add_eos_token": False, "add_prefix_space": False}
+    write_special(folder, named, "PreTrainedTokenizerFast", 1024000, read_template("mistral-nemo"), **published)
 
 
 def write_smollm2(folder: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import base64
 import json
 import threading
 
 import pytest
 
-from tests import families, family_tokenizers
+from tests import families, family_tokenizers, oracle
 from unsloth_ft import smollm2
 from unsloth_ft.errors import MachineError, UserError
 
@@ -14,6 +15,8 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 # From the published repositories: a rendered one-turn prompt's ids, end of the prompt only.
 PROMPT_ENDS = {
     "llama31": [128006, 882, 128007, 271, 3923, 374, 279, 6864, 315, 9822, 30, 128009, 128006, 78191, 128007, 271],
+    "llama32": [128006, 882, 128007, 271, 3923, 374, 279, 6864, 315, 9822, 30, 128009, 128006, 78191, 128007, 271],
+    "mistral-nemo": [1, 3, 7493, 1395, 1278, 8961, 1307, 5498, 1063, 4],
     "mistral-v03": [1, 3, 2592, 1117, 1040, 6333, 1070, 5611, 29572, 4],
     "qwen25": [151644, 872, 198, 3838, 374, 279, 6722, 315, 9625, 30, 151645, 198, 151644, 77091, 198],
     "qwen3": [151644, 872, 198, 3838, 374, 279, 6722, 315, 9625, 30, 151645, 198, 151644, 77091, 198],
@@ -21,7 +24,7 @@ PROMPT_ENDS = {
 }
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("family", families.EXPORT_FAMILIES)
 def test_a_prompt_has_the_published_ids(family, family_dir):
     from transformers import AutoTokenizer
 
@@ -30,7 +33,7 @@ def test_a_prompt_has_the_published_ids(family, family_dir):
     assert ids[-len(PROMPT_ENDS[family]) :] == PROMPT_ENDS[family]
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("family", families.EXPORT_FAMILIES)
 def test_every_tensor_is_loaded_and_none_is_missing(family, family_dir):
     import torch
     from transformers import AutoModelForCausalLM
@@ -49,6 +52,18 @@ def test_llama_ids_equal_those_of_its_tiktoken_file(family_dir):
     tokenizer = Tokenizer.from_file(str(family_dir("llama31") / "tokenizer.json"))
     text = "def f(x):\n    return x ** 2  # 1234567 näive 你好 🙂\r\n\t\tdon't"
     assert tokenizer.encode(text, add_special_tokens=False).ids == reference.encode(text)
+
+
+def test_nemo_ids_equal_those_of_its_tekken_file(family_dir):
+    import tiktoken
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(family_dir("mistral-nemo") / "tokenizer.json"))
+    tekken = json.loads(oracle.tekken().read_text(encoding="utf-8"))
+    ranks = {base64.b64decode(entry["token_bytes"]): entry["rank"] for entry in tekken["vocab"][: 131072 - 1000]}
+    reference = tiktoken.Encoding("tekken", pat_str=tekken["config"]["pattern"], mergeable_ranks=ranks, special_tokens={})
+    text = "def f(x):\n    return x ** 2  # 1234567 näive ÉCOLE 你好 🙂\r\n\t\tdon't"
+    assert tokenizer.encode(text, add_special_tokens=False).ids == [1000 + rank for rank in reference.encode(text)]
 
 
 def test_mistral_ids_equal_those_of_its_sentencepiece_file(family_dir):

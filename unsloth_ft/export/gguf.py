@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unsloth_ft.errors import GateError, UserError, nearest
-from unsloth_ft.export.gguf_model import Architecture, add_architecture, read_architecture, rope_factors, tensor_names
+from unsloth_ft.export.gguf_metadata import add_architecture, add_sampling, add_vocabulary
+from unsloth_ft.export.gguf_model import Architecture, read_architecture, rope_factors, tensor_names
 from unsloth_ft.export.gguf_place import placed
 from unsloth_ft.export.gguf_read import read_gguf, read_rows
 from unsloth_ft.export.gguf_tensors import BLOCK, Rows, Target, chunks, ggml_type, largest_excess, sources
@@ -99,7 +99,7 @@ def write_gguf(model_dir: Path, path: Path, *, quantization: str) -> GgufFile:
     vocabulary = read_vocabulary(model_dir, vocab_size=targets[0].shape[0])
     factors = rope_factors(architecture)
     with placed(path, needed_bytes=sum(target.size_bytes for target in targets)) as partial:
-        write_file(partial, architecture, vocabulary, targets, quantization)
+        write_file(partial, model_dir, architecture, vocabulary, targets, quantization)
         verify_file(partial, targets, extra_tensors=0 if factors is None else 1)
         size, digest = partial.stat().st_size, sha256(partial)
     return GgufFile(path, digest, size, quantization, len(targets) + (factors is not None))
@@ -144,7 +144,9 @@ def check_tensor_shapes(targets: list[Target], architecture: Architecture, model
             )
 
 
-def write_file(path: Path, architecture: Architecture, vocabulary: Vocabulary, targets: list[Target], quantization: str) -> None:
+def write_file(
+    path: Path, model_dir: Path, architecture: Architecture, vocabulary: Vocabulary, targets: list[Target], quantization: str
+) -> None:
     import gguf
     import numpy
 
@@ -153,6 +155,7 @@ def write_file(path: Path, architecture: Architecture, vocabulary: Vocabulary, t
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[quantization]])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        add_sampling(writer, model_dir)
         add_architecture(writer, architecture)
         add_vocabulary(writer, vocabulary)
         factors = rope_factors(architecture)
@@ -164,38 +167,11 @@ def write_file(path: Path, architecture: Architecture, vocabulary: Vocabulary, t
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         if factors is not None:
-            writer.write_tensor_data(numpy.array(factors, dtype="float32"))
+            writer.write_tensor_data(factors)
         for target in targets:
             writer.write_tensor_data(Rows(target))
     finally:
         writer.close()
-
-
-def add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
-    writer.add_tokenizer_model(vocabulary.model)
-    writer.add_tokenizer_pre(vocabulary.pre)
-    writer.add_token_list(list(vocabulary.tokens))
-    writer.add_token_types(list(vocabulary.types))
-    if vocabulary.scores:
-        writer.add_token_scores(list(vocabulary.scores))
-    if vocabulary.merges:
-        writer.add_token_merges(list(vocabulary.merges))
-    writers = {
-        "bos": writer.add_bos_token_id,
-        "eos": writer.add_eos_token_id,
-        "eot": writer.add_eot_token_id,
-        "eom": writer.add_eom_token_id,
-        "unk": writer.add_unk_token_id,
-        "pad": writer.add_pad_token_id,
-    }
-    for name, index in vocabulary.special_ids.items():
-        writers[name](index)
-    writer.add_add_bos_token(vocabulary.add_bos)
-    writer.add_add_eos_token(vocabulary.add_eos)
-    if vocabulary.add_space_prefix is not None:
-        writer.add_add_space_prefix(vocabulary.add_space_prefix)
-    if vocabulary.chat_template is not None:
-        writer.add_chat_template(vocabulary.chat_template)
 
 
 def verify_file(path: Path, targets: list[Target], *, extra_tensors: int) -> None:

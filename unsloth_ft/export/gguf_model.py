@@ -147,35 +147,6 @@ def rope_scaling(parameters: dict[str, Any], path: Path) -> RopeScaling:
     return RopeScaling(kind, values)
 
 
-def add_architecture(writer: Any, architecture: Architecture) -> None:
-    """Write the hyperparameters through a `gguf.GGUFWriter`."""
-    import gguf
-
-    writer.add_block_count(architecture.layers)
-    writer.add_context_length(architecture.context_length)
-    writer.add_embedding_length(architecture.hidden_size)
-    writer.add_feed_forward_length(architecture.intermediate_size)
-    writer.add_head_count(architecture.heads)
-    writer.add_head_count_kv(architecture.kv_heads)
-    writer.add_key_length(architecture.head_dim)
-    writer.add_value_length(architecture.head_dim)
-    writer.add_layer_norm_rms_eps(architecture.rms_norm_eps)
-    writer.add_vocab_size(architecture.vocab_size)
-    writer.add_rope_dimension_count(architecture.head_dim)
-    writer.add_rope_freq_base(architecture.rope_theta)
-    scaling = architecture.rope_scaling
-    if scaling.kind == "linear":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(scaling.values["factor"])
-    if scaling.kind == "yarn":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
-        writer.add_rope_scaling_factor(scaling.values["factor"])
-        writer.add_rope_scaling_orig_ctx_len(scaling.values["original_max_position_embeddings"])
-        for name, add in YARN_FIELDS.items():
-            if scaling.values.get(name) is not None:
-                getattr(writer, add)(scaling.values[name])
-
-
 def tensor_names(architecture: Architecture, hf_names: list[str], where: Path) -> dict[str, str]:
     """HF name → GGUF name, in the order of the file, for exactly the tensors that llama.cpp loads.
 
@@ -220,21 +191,24 @@ def file_order(name: str) -> tuple[int, str]:
     return (-1, name) if name.startswith("token_embd") else (1_000_000, name)
 
 
-def rope_factors(architecture: Architecture) -> list[float] | None:
-    """What llama.cpp divides each of the head_dim / 2 rotation frequencies by (`rope_freqs.weight`), or None.
+def rope_factors(architecture: Architecture) -> Any:
+    """What llama.cpp divides each of the head_dim / 2 rotation frequencies by (`rope_freqs.weight`), in float32, or None.
 
     Llama 3.1's rule: short wavelengths as they are, long ones by `factor`, a linear ramp between (transformers,
     modeling_rope_utils._compute_llama3_parameters).
     """
     if architecture.rope_scaling.kind != "llama3":
         return None
+    import torch
+
+    # in float32 and in the order of llama.cpp's converter: the last bit of a factor depends on both
     values = architecture.rope_scaling.values
     factor, low, high = values["factor"], values["low_freq_factor"], values["high_freq_factor"]
     trained = values["original_max_position_embeddings"]
-    factors = []
-    for i in range(0, architecture.head_dim, 2):
-        wavelength = 2 * math.pi * architecture.rope_theta ** (i / architecture.head_dim)
-        turns = trained / wavelength  # over the trained context
-        ramp = min(max((turns - low) / (high - low), 0.0), 1.0)
-        factors.append(1.0 / ((1.0 - ramp) / factor + ramp))
-    return factors
+    exponents = torch.arange(0, architecture.head_dim, 2, dtype=torch.float32) / architecture.head_dim
+    wavelengths = 2 * math.pi / (1.0 / architecture.rope_theta**exponents)
+    ramp = (trained / wavelengths - low) / (high - low)
+    factors = 1 / ((1 - ramp) / factor + ramp)
+    factors[wavelengths < trained / high] = 1.0
+    factors[wavelengths > trained / low] = factor
+    return factors.numpy()

@@ -21,6 +21,12 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 # Any other end token must stand in one of the metadata fields eos, eot, eom.
 ENDS_BY_TEXT = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<|end_of_text|>", "<EOT>")
 
+ADDED_SCORE, UNUSED_SCORE = -1000.0, -10000.0  # of SentencePiece, as llama.cpp's converter writes them
+
+# Added tokens that llama.cpp's converter takes for special ones (conversion/base.py, does_token_look_special).
+SPECIAL_BY_TEXT = ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+SPECIAL_BY_FRAME = (("<|", "|>"), ("<｜", "｜>"), ("<unused", ">"))
+
 _QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _LLAMA3 = _QWEN2.replace(r"|\p{N}| ?", r"|\p{N}{1,3}| ?")
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -74,7 +80,7 @@ class Vocabulary:
                 **self.__dict__,
                 "tokens": self.tokens + tuple(f"[PAD{i}]" for i in extra),
                 "types": self.types + (UNUSED,) * len(extra),
-                "scores": self.scores + (-10000.0,) * len(extra) if self.scores else (),
+                "scores": self.scores + (UNUSED_SCORE,) * len(extra) if self.scores else (),
             }
         )
 
@@ -94,7 +100,7 @@ def read_vocabulary(model_dir: Path, *, vocab_size: int) -> Vocabulary:
     tokens, types = tokens_and_types(tokenizer, where=where, vocab_size=vocab_size)
     sentencepiece = bool(model.get("byte_fallback"))
     if sentencepiece:
-        pre, scores, merges = "default", sentencepiece_scores(model_dir, model, tokens), ()
+        pre, scores, merges = "default", sentencepiece_scores(model_dir, tokenizer, tokens), ()
         add_space_prefix = space_prefix(tokenizer, where)
     else:
         pre, scores, merges, add_space_prefix = splitting_rule(tokenizer, where).name, (), tuple(merge_lines(model["merges"])), None
@@ -130,22 +136,29 @@ def tokens_and_types(tokenizer: dict[str, Any], *, where: Path, vocab_size: int)
     tokens, types = [], []
     for index in range(highest + 1):
         token = by_id.get(index, f"[PAD{index}]")
-        tokens.append(token)
-        if index not in by_id:
-            types.append(UNUSED)
-        elif token == model.get("unk_token"):
-            types.append(UNKNOWN)
-        elif index in added:
-            looks_special = token.startswith("<|") and token.endswith("|>")  # as llama.cpp's converter: Qwen's <|fim_prefix|> and others
-            types.append(CONTROL if added[index]["special"] or looks_special else USER_DEFINED)
-        elif model.get("byte_fallback") and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            types.append(BYTE)
-        else:
-            types.append(NORMAL)
+        kind = UNUSED if index not in by_id else added_type(added[index]) if index in added else piece_type(token, model)
+        tokens.append(token.replace("▁", " ") if kind == USER_DEFINED else token)  # llama.cpp looks for it in the text as it is
+        types.append(kind)
     twice = len(tokens) - len(set(tokens))
     if twice:
         raise UserError(f"{where}: {twice} token texts have two ids; llama.cpp keeps one. Use the tokenizer as published.")
     return tuple(tokens), tuple(types)
+
+
+def added_type(token: dict[str, Any]) -> int:
+    """CONTROL for special tokens and for those that only look so, as Qwen's <|fim_prefix|>; USER_DEFINED for the others."""
+    text = token["content"]
+    looks_special = text in SPECIAL_BY_TEXT or any(text.startswith(start) and text.endswith(end) for start, end in SPECIAL_BY_FRAME)
+    return CONTROL if token["special"] or looks_special else USER_DEFINED
+
+
+def piece_type(token: str, model: dict[str, Any]) -> int:
+    """The type of a token of the model's own vocabulary; only SentencePiece has an unknown one and bytes."""
+    if not model.get("byte_fallback"):
+        return NORMAL
+    if token == model.get("unk_token"):
+        return UNKNOWN
+    return BYTE if len(token) == 6 and token.startswith("<0x") and token.endswith(">") else NORMAL
 
 
 def check_added_tokens(added: list[dict[str, Any]], where: Path) -> None:
@@ -204,31 +217,40 @@ def merge_lines(merges: list[Any]) -> list[str]:
     return [merge if isinstance(merge, str) else " ".join(part.replace(" ", "Ġ") for part in merge) for merge in merges]
 
 
-def sentencepiece_scores(model_dir: Path, model: dict[str, Any], tokens: tuple[str, ...]) -> tuple[float, ...]:
+def sentencepiece_scores(model_dir: Path, tokenizer: dict[str, Any], tokens: tuple[str, ...]) -> tuple[float, ...]:
     """The score of each piece: of two neighbours, llama.cpp joins the pair whose piece has the higher one.
 
     From tokenizer.model where it lies beside tokenizer.json; else minus the rank of the first merge that makes the piece,
-    which orders the pieces in the same way.
+    which orders the pieces in the same way. Added tokens come last: text that spells one is not joined to it.
     """
+    added = {token["id"] for token in tokenizer["added_tokens"]}
     source = model_dir / "tokenizer.model"
-    if source.is_file():
-        from sentencepiece import SentencePieceProcessor
+    scores = file_scores(source, tokens, added) if source.is_file() else rank_scores(tokenizer["model"], tokens)
+    return tuple(ADDED_SCORE if index in added else score for index, score in enumerate(scores))
 
-        processor = SentencePieceProcessor()
-        processor.LoadFromFile(str(source))
-        size = min(processor.vocab_size(), len(tokens))
-        other = next((i for i in range(size) if processor.IdToPiece(i) != tokens[i]), None)
-        if other is not None:
-            raise UserError(
-                f"{source}: piece {other} is {processor.IdToPiece(other)!r}, and tokenizer.json says {tokens[other]!r}. "
-                "They belong to different tokenizers; remove the wrong one."
-            )
-        return tuple(processor.GetScore(i) if i < size else -1000.0 for i in range(len(tokens)))
+
+def file_scores(source: Path, tokens: tuple[str, ...], added: set[int]) -> list[float]:
+    """Raises: UserError when the file's pieces are not the tokenizer's."""
+    from sentencepiece import SentencePieceProcessor
+
+    processor = SentencePieceProcessor()
+    processor.LoadFromFile(str(source))
+    size = min(processor.vocab_size(), len(tokens))
+    other = next((i for i in range(size) if processor.IdToPiece(i) != tokens[i] and i not in added), None)
+    if other is not None:
+        raise UserError(
+            f"{source}: piece {other} is {processor.IdToPiece(other)!r}, and tokenizer.json says {tokens[other]!r}. "
+            "They belong to different tokenizers; remove the wrong one."
+        )
+    return [processor.GetScore(i) if i < size else UNUSED_SCORE for i in range(len(tokens))]
+
+
+def rank_scores(model: dict[str, Any], tokens: tuple[str, ...]) -> list[float]:
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(model["merges"]):
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         ranks.setdefault(left + right, rank)
-    return tuple(-float(ranks[token]) if token in ranks else 0.0 for token in tokens)
+    return [-float(ranks[token]) if token in ranks else 0.0 for token in tokens]
 
 
 def space_prefix(tokenizer: dict[str, Any], where: Path) -> bool:

@@ -130,7 +130,7 @@ class LlamaCpp:
 
     def chat(self, messages: list[dict[str, str]], *, max_new_tokens: int = 256) -> str:
         """The greedy answer to a conversation, rendered with the template inside the file."""
-        request = {"messages": messages, "max_tokens": max_new_tokens, "temperature": 0.0, "cache_prompt": False}
+        request = {"messages": messages, "max_tokens": max_new_tokens, "temperature": 0.0, "repeat_penalty": 1.0, "cache_prompt": False}
         return self.ask({"chat": request})["choices"][0]["message"]["content"]
 
     def complete(self, ids: list[int], *, max_new_tokens: int, **more: Any) -> dict[str, Any]:
@@ -138,6 +138,7 @@ class LlamaCpp:
             "prompt": ids,
             "n_predict": max_new_tokens,
             "temperature": 0.0,  # greedy
+            "repeat_penalty": 1.0,  # the file may name another, as Qwen2.5's does: general.sampling.penalty_repeat
             "return_tokens": True,
             "cache_prompt": False,  # a prompt computed in other pieces rounds differently
             **more,
