@@ -1,4 +1,4 @@
-"""The chat templates under test, what is derived from them, and Go's own engine."""
+"""The chat templates under test, what is derived from them, and Go's own engine; a tiny base and its adapter."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.export import merge_cases
 from tests.export.chat_templates import MADE_UP, Case, published
 from unsloth_ft.export.go_template import collate
 from unsloth_ft.export.ollama_template import GoTemplate, derive_template
@@ -42,3 +43,22 @@ def go_render(tmp_path_factory: pytest.TempPathFactory):
         return json.loads(done.stdout)
 
     return render
+
+
+@pytest.fixture(scope="session")
+def trained_tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """SmolLM2's tiny model with a small vocabulary, and a LoRA adapter of it."""
+    base = merge_cases.small_base("smollm2", tmp_path_factory.mktemp("tiny") / "base")
+    return base, merge_cases.train(base, merge_cases.KINDS["lora"], base.with_name("adapter"))
+
+
+@pytest.fixture
+def tiny_base(trained_tiny: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of the base that a test may change."""
+    return shutil.copytree(trained_tiny[0], tmp_path / "base")
+
+
+@pytest.fixture
+def tiny_adapter(trained_tiny: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of its adapter that a test may change."""
+    return shutil.copytree(trained_tiny[1], tmp_path / "adapter")

@@ -1,4 +1,4 @@
-"""safetensors files, a tensor at a time and without a memory map: resident memory stays that of one tensor.
+"""safetensors files, some rows of a tensor at a time and without a memory map: resident memory stays that of a block.
 
 The format: 8 bytes length, a JSON header, the data (https://github.com/huggingface/safetensors#format).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -35,6 +36,23 @@ class Stored:
         """Number of values."""
         return math.prod(self.shape)
 
+    @property
+    def rows(self) -> int:
+        """Number of rows; a vector has rows of one value."""
+        return self.shape[0] if self.shape else 1
+
+    @property
+    def columns(self) -> int:
+        """Number of values in a row."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype as torch has it."""
+        import torch
+
+        return {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}[self.dtype]
+
 
 def read_header(file: Path) -> dict[str, Stored]:
     """Every tensor of the file, in the order of its bytes.
@@ -62,30 +80,38 @@ def read_header(file: Path) -> dict[str, Stored]:
 
 def read_tensor(file: Path, entry: Stored) -> torch.Tensor:
     """The tensor, in memory of its own."""
+    with file.open("rb") as stream:
+        return read_rows(stream, entry, 0, entry.rows).reshape(entry.shape)
+
+
+def read_rows(stream: BinaryIO, entry: Stored, begin: int, end: int) -> torch.Tensor:
+    """Rows `begin` to `end` of the tensor, of shape (rows, columns), in memory of their own. Raises UserError when the file ends before."""
     import torch
 
-    dtype = getattr(torch, TORCH_NAMES[entry.dtype])
-    tensor = torch.empty(entry.shape, dtype=dtype)
-    if entry.size == 0:
+    tensor = torch.empty((end - begin, entry.columns), dtype=entry.torch_dtype)
+    if tensor.numel() == 0:
         return tensor
-    with file.open("rb") as stream:
-        stream.seek(entry.begin)
-        stream.readinto(tensor.reshape(-1).view(torch.uint8).numpy())
+    stream.seek(entry.begin + BYTES[entry.dtype] * entry.columns * begin)
+    if stream.readinto(as_bytes(tensor)) != tensor.nbytes:
+        raise UserError(f"{Path(stream.name).name} ends within a tensor; it was changed while it was read.")
     return tensor
 
 
-def write_header(stream: BinaryIO, entries: dict[str, Stored]) -> None:
-    """The header of a file that holds the same tensors in 16 bits, in this order."""
+def as_bytes(tensor: torch.Tensor) -> memoryview:
+    """The tensor's bytes, in place."""
+    import torch
+
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def encode_header(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
+    """The beginning of a file that holds the tensors (name, safetensors dtype, shape) in this order."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for name, entry in entries.items():
-        size = 2 * entry.size
-        header[name] = {
-            "dtype": entry.dtype if entry.dtype in SIXTEEN_BIT else "BF16",
-            "shape": entry.shape,
-            "data_offsets": [offset, offset + size],
-        }
+    for name, dtype, shape in tensors:
+        size = BYTES[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
-    stream.write(len(text).to_bytes(8, "little") + text)
+    return len(text).to_bytes(8, "little") + text
