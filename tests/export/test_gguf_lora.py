@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.export import oracle
+from tests.export import merge_cases, oracle
 from tests.export.adapters import change_config, change_weights, peft_model, save
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import gguf_lora, gguf_place
@@ -201,6 +201,20 @@ def test_what_llama_cpp_does_not_add_to_a_weight_is_refused_by_name(values, what
         "Export merged or gguf:QUANT, which hold everything that was trained."
     )
     assert not (tmp_path / "lora.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("embedding-lora", "model.embed_tokens"), ("head-lora", "lm_head"), ("resized", "lm_head and model.embed_tokens")]
+)
+def test_changed_embeddings_and_whole_tensors_are_refused_by_name(kind, what, tmp_path):
+    base = merge_cases.small_base("llama31", tmp_path / "base")
+    adapter = merge_cases.train(base, merge_cases.KINDS[kind], tmp_path / "adapter")
+    with pytest.raises(UserError) as raised:
+        write_gguf_lora(adapter, base, tmp_path / "lora.gguf")
+    assert str(raised.value) == (
+        f"adapter: the adapter changes or brings along {what}; an adapter file of ours holds updates of linear layers only. "
+        "Export merged or gguf:QUANT, which hold everything that was trained."
+    )
 
 
 def test_what_peft_writes_for_plain_lora_is_expressible(adapter_dir):

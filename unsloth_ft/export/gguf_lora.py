@@ -117,6 +117,12 @@ def plan_updates(adapter: Adapter, architecture: Architecture, adapter_dir: Path
 
     Raises: UserError naming the module that the base has not, or has in another shape.
     """
+    whole = sorted({*adapter.embeddings, *(name.removesuffix(".weight") for name in (*adapter.replaced, *adapter.base_layers))})
+    if whole:
+        raise UserError(
+            f"{adapter_dir.name}: the adapter changes or brings along {' and '.join(whole)}; an adapter file of ours holds updates of linear "
+            "layers only. Export merged or gguf:QUANT, which hold everything that was trained."
+        )
     found = sources(base_dir)
     names = tensor_names(architecture, list(found), base_dir)
     heads = {"attn_q": architecture.heads, "attn_k": architecture.kv_heads} if architecture.permuted else {}
