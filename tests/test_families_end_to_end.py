@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from tests import families
 from unsloth_ft.chat import Chat, load_tokenizer
-from unsloth_ft.export import proof
+from unsloth_ft.export import proof, references
 from unsloth_ft.export.gguf_read import read_gguf
 from unsloth_ft.export.llamacpp import LlamaCpp
 from unsloth_ft.export.lora import read_adapter
@@ -218,7 +218,7 @@ def test_llamacpp_gives_the_tokens_that_transformers_gives_and_not_the_bases(nam
     prompts = [json.loads(line)["prompt_ids"] for line in lines]
     assert len(prompts) == 4
     merged, untuned = (
-        proof.references(folder, chat, prompts, dtype="float32", device="cpu", max_new_tokens=8)
+        references.references(folder, chat, prompts, dtype="float32", device="cpu", max_new_tokens=8)
         for folder in (runs.exports(name) / "merged", base)
     )
     with LlamaCpp(runs.exports(name) / f"{name}-f16.gguf", context_length=512, threads=1) as llama:

@@ -9,7 +9,8 @@ from rich.console import Console
 from unsloth_ft import record
 from unsloth_ft.begin import begin
 from unsloth_ft.errors import GateError, UnslothFtError
-from unsloth_ft.export.pipeline import export, preflight
+from unsloth_ft.export.pipeline import export
+from unsloth_ft.export.preflight import preflight
 from unsloth_ft.export.targets import Target
 from unsloth_ft.prepare import Prepared
 from unsloth_ft.record import RunDirectory

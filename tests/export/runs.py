@@ -13,7 +13,7 @@ from rich.console import Console
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.data.conversation import Message
-from unsloth_ft.export import proof
+from unsloth_ft.export import references
 from unsloth_ft.export.pipeline import export
 from unsloth_ft.export.targets import parse
 from unsloth_ft.record import RunDirectory
@@ -30,7 +30,7 @@ def answers(base: Path, adapter: Path) -> list[dict[str, Any]]:
     """Lines of eval/prompts.jsonl."""
     chat = Chat(load_tokenizer(base))
     prompts = [chat.ids(chat.render([Message("user", text)], add_generation_prompt=True)) for text in QUESTIONS]
-    found = proof.references(base, chat, prompts, dtype="float32", device="cpu", max_new_tokens=LONGEST, adapter=adapter)
+    found = references.references(base, chat, prompts, dtype="float32", device="cpu", max_new_tokens=LONGEST, adapter=adapter)
     return [
         {"where": f"faq.jsonl:{at}", "prompt_ids": prompt, "answer_ids": list(answer.ids)}
         for at, (prompt, answer) in enumerate(zip(prompts, found), 1)

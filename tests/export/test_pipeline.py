@@ -12,10 +12,14 @@ from safetensors.torch import load_file, save_file
 from tests.export import adapters, runs
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.errors import GateError, MachineError, UserError
-from unsloth_ft.export import pipeline, proof
+from unsloth_ft.export import in_llamacpp, pipeline, references
+from unsloth_ft.export import preflight as ahead
 from unsloth_ft.export.modelfile import parse_modelfile
-from unsloth_ft.export.pipeline import complete, disk_needed_bytes, end_texts, is_done, model_name, preflight
-from unsloth_ft.export.targets import Target, parse
+from unsloth_ft.export.ollama_model import end_texts, model_name
+from unsloth_ft.export.pipeline import is_done
+from unsloth_ft.export.preflight import disk_needed_bytes, preflight
+from unsloth_ft.export.targets import Target, complete, parse
+from unsloth_ft.export.trained import MERGED_ANSWERS, MERGED_PROBABILITIES
 from unsloth_ft.record import RunDirectory
 
 
@@ -125,8 +129,8 @@ def test_bytes_on_disk_are_the_merged_models_and_each_ggufs(trained):
 def test_a_disk_that_is_too_small_is_said_with_both_numbers(trained, tmp_path, monkeypatch):
     base = trained[0]
     asked = []
-    monkeypatch.setattr(pipeline, "parameter_count", lambda folder: 8 * 10**9)
-    monkeypatch.setattr(pipeline, "disk_free_bytes", lambda folder: asked.append(folder) or 20 * 2**30)
+    monkeypatch.setattr(ahead, "parameter_count", lambda folder: 8 * 10**9)
+    monkeypatch.setattr(ahead, "disk_free_bytes", lambda folder: asked.append(folder) or 20 * 2**30)
     with pytest.raises(MachineError) as caught:
         preflight(parse(["gguf:q8_0"]), runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
     assert str(caught.value) == (
@@ -139,7 +143,7 @@ def test_a_disk_that_is_too_small_is_said_with_both_numbers(trained, tmp_path, m
 
 
 def test_exports_that_lie_there_need_no_disk(exported, trained, monkeypatch):
-    monkeypatch.setattr(pipeline, "disk_free_bytes", lambda folder: 10)
+    monkeypatch.setattr(ahead, "disk_free_bytes", lambda folder: 10)
     preflight(parse(["merged", "gguf:f16", "ollama"]), runs.base_model(trained[0]), chat_of(trained[0]), exported[0])
     with pytest.raises(MachineError):
         preflight(parse(["gguf:q8_0"]), runs.base_model(trained[0]), chat_of(trained[0]), exported[0])
@@ -154,15 +158,20 @@ def test_all_exports_are_made_and_each_passed_its_checks(exported):
     assert [(target, check["name"]) for target, result in made.items() for check in result["checks"] if check["ok"]] == [
         ("adapter", "tensors"),
         ("merged", "weights read back"),
+        ("merged", "tokenizer and configuration"),
         ("merged", "merged model answers as the adapter"),
+        ("merged", "merged model's probabilities are the adapter's"),
         ("gguf:f16", "tensors read back"),
+        ("gguf:f16", "metadata"),
         ("gguf:f16", "merged model answers as the adapter"),
+        ("gguf:f16", "merged model's probabilities are the adapter's"),
         ("gguf:f16", "token ids in llama.cpp"),
         ("gguf:f16", "llama.cpp answers as the merged model"),
         ("gguf:f16", "probabilities in llama.cpp"),
         ("gguf:f16", "answers stop in llama.cpp"),
-        ("ollama", "TEMPLATE"),
-        ("ollama", "stops"),
+        ("ollama", "FROM and num_ctx"),
+        ("ollama", "TEMPLATE and stops"),
+        ("ollama", "token ids of TEMPLATE in llama.cpp"),
     ]
     assert visible(directory) == ["Modelfile", "merged", "my-run-f16.gguf"]
     assert [file["name"] for file in made["gguf:f16"]["files"]] == ["export/my-run-f16.gguf"]
@@ -195,7 +204,7 @@ def test_ends_are_the_turn_end_eos_and_those_of_generation_config(trained, tmp_p
 def test_context_is_twice_what_was_trained_from_2048_to_what_the_model_knows(trained_tokens, known_tokens, num_ctx, trained, tmp_path):
     directory = runs.trained_run(tmp_path / "run", *trained, max_seq_length=trained_tokens)
     base = runs.base_model(changed_config(trained, tmp_path, max_position_embeddings=known_tokens))
-    assert pipeline.Exports(directory, (), base, None, None)._num_ctx() == num_ctx
+    assert pipeline.Exports(directory, (), base, None, None).num_ctx() == num_ctx
 
 
 def test_the_merged_model_of_a_gguf_is_removed_when_it_was_not_asked_for(run, trained):
@@ -219,9 +228,9 @@ def test_a_run_that_asked_no_questions_says_so_and_still_asks_llamacpp_one(run, 
 
 
 def test_without_xllamacpp_a_gguf_carries_a_note_and_passes(run, trained, monkeypatch):
-    monkeypatch.setattr(proof, "find_spec", lambda name: None)
+    monkeypatch.setattr(in_llamacpp, "find_spec", lambda name: None)
     made = runs.make(run, trained[0], "gguf:q8_0")["gguf:q8_0"]
-    assert [check["name"] for check in made["checks"]] == ["tensors read back", "merged model answers as the adapter"]
+    assert [check["name"] for check in made["checks"]] == ["tensors read back", "metadata", MERGED_ANSWERS, MERGED_PROBABILITIES]
     assert made["notes"] == ["not compared in llama.cpp: xllamacpp is not installed (pip install xllamacpp)"]
 
 
@@ -229,9 +238,9 @@ def test_without_memory_for_the_merged_model_there_is_a_note_and_no_failure(run,
     def none(folder, **kwargs):
         raise MachineError("the 16-bit model needs 16.1 GiB of memory to answer, this machine has 8.0 GiB")
 
-    monkeypatch.setattr(proof, "room", none)
+    monkeypatch.setattr(references, "room", none)
     made = runs.make(run, trained[0], "gguf:q8_0")["gguf:q8_0"]
-    assert [check["name"] for check in made["checks"]] == ["tensors read back", "token ids in llama.cpp"]
+    assert [check["name"] for check in made["checks"]] == ["tensors read back", "metadata", "token ids in llama.cpp"]
     assert made["notes"] == ["not compared with the adapter: the 16-bit model needs 16.1 GiB of memory to answer, this machine has 8.0 GiB"]
 
 

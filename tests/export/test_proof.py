@@ -14,11 +14,12 @@ from tests.export import adapters, runs
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import MachineError
-from unsloth_ft.export import llamacpp, proof
+from unsloth_ft.export import in_llamacpp as gguf_in_llamacpp
+from unsloth_ft.export import llamacpp, proof, references
 from unsloth_ft.export.gguf import write_gguf
 from unsloth_ft.export.llamacpp import Completion
 from unsloth_ft.export.merged import merge
-from unsloth_ft.export.proof import LIMITS, Limits, Reference, agree, agreement, divergence, limits, near_tie, same_as_adapter, stops
+from unsloth_ft.export.proof import LIMITS, Limits, Reference, agree, agreement, divergence, limits, near_tie, probabilities, stops
 
 QUESTIONS = ("What is LoRA?", "Name three rivers in Asia.", "def f(x):\n  return", "Wie spät ist es?")
 LONGEST = 8
@@ -98,15 +99,6 @@ def test_a_missing_answer_is_a_bug_and_no_agreement():
         agree("same", [[7, 8]], [TWO, TWO], LIMITS["f16"], end_ids=END)
 
 
-def test_without_questions_the_line_says_that_nothing_was_compared():
-    assert same_as_adapter([], [], end_ids=END) == {
-        "name": "merged model answers as the adapter",
-        "ok": True,
-        "found": "not compared: the run has no question to ask (evaluate.answers is 0, or the rows are plain text)",
-        "expected": "",
-    }
-
-
 def test_limits_of_a_comparison_are_the_coarser_sides():
     assert limits("q8_0", "float32") == LIMITS["q8_0"]
     assert limits("f16", "float32") == LIMITS["f16"]
@@ -156,6 +148,15 @@ def test_an_answer_cut_at_its_longest_need_not_end():
     assert stops([Completion((7, 8), "", False)], [TWO], 2)["ok"]
 
 
+def test_probabilities_are_compared_token_by_token_over_all_answers():
+    same, other = ({7: 0.0}, {8: 0.0}), ({7: 0.0}, {8: math.log(0.5), 9: math.log(0.5)})
+    line = probabilities("same", [same, other], [same, same], 0.2)
+    assert line["ok"] and line["found"] == "KL divergence 0.17 nats a token, 0.69 at most, over 4 tokens"
+    assert not probabilities("same", [same, other], [same, same], 0.17)["ok"]
+    with pytest.raises(ValueError):
+        probabilities("same", [same[:1]], [same], 0.2)
+
+
 # -- in llama.cpp
 
 
@@ -168,7 +169,7 @@ def trained(family_dir, tmp_path_factory):
     merged = merge(base, adapter, folder / "merged").folder
     chat = Chat(load_tokenizer(base))
     prompts = [chat.ids(chat.render([Message("user", text)], add_generation_prompt=True)) for text in QUESTIONS]
-    answers = proof.references(merged, chat, prompts, dtype="float32", device="cpu", max_new_tokens=LONGEST)
+    answers = references.references(merged, chat, prompts, dtype="float32", device="cpu", max_new_tokens=LONGEST)
     return base, merged, chat, prompts, answers
 
 
@@ -176,8 +177,7 @@ def in_llamacpp(folder, trained, tmp_path, quantization):
     """{line's name: it} of the folder's GGUF against the merged model."""
     _, _, chat, prompts, answers = trained
     path = write_gguf(folder, tmp_path / "model.gguf", quantization=quantization).path
-    checks, notes = proof.in_llamacpp(path, chat, prompts, answers, limit=limits(quantization, "float32"), max_new_tokens=LONGEST)
-    assert notes == []
+    checks = gguf_in_llamacpp.in_llamacpp(path, chat, prompts, answers, limit=limits(quantization, "float32"), max_new_tokens=LONGEST)
     return {line["name"]: line for line in checks}
 
 
@@ -211,21 +211,14 @@ def test_a_gguf_that_splits_texts_by_another_rule_fails(trained, tmp_path):
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:500]
     (wrong / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     line = in_llamacpp(wrong, trained, tmp_path, "f16")["token ids in llama.cpp"]
-    assert not line["ok"] and line["expected"] == "all equal"
+    assert not line["ok"] and line["expected"] == "the tokenizer's own ids"
 
 
 def test_a_file_that_llamacpp_refuses_is_a_failed_check(trained, tmp_path):
     path = write_gguf(trained[1], tmp_path / "model.gguf", quantization="q8_0").path
     os.truncate(path, path.stat().st_size // 2)
-    checks, notes = proof.in_llamacpp(path, trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
+    checks = gguf_in_llamacpp.in_llamacpp(path, trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
     assert [(line["name"], line["ok"], line["expected"]) for line in checks] == [("opens in llama.cpp", False, "loads and answers")]
-    assert notes == []
-
-
-def test_without_llamacpp_there_is_a_note_and_no_failure(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(proof, "find_spec", lambda name: None)
-    found = proof.in_llamacpp(tmp_path / "model.gguf", trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
-    assert found == ([], ["not compared in llama.cpp: xllamacpp is not installed (pip install xllamacpp)"])
 
 
 def test_a_llamacpp_that_dies_is_the_machines_and_never_a_note(trained, tmp_path, monkeypatch):
@@ -235,7 +228,7 @@ def test_a_llamacpp_that_dies_is_the_machines_and_never_a_note(trained, tmp_path
     path = write_gguf(trained[1], tmp_path / "model.gguf", quantization="q8_0").path
     monkeypatch.setattr(llamacpp.LlamaCpp, "generate", dies)
     with pytest.raises(MachineError, match="^llama.cpp ended with -9$"):
-        proof.in_llamacpp(path, trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
+        gguf_in_llamacpp.in_llamacpp(path, trained[2], trained[3], trained[4], limit=LIMITS["q8_0"], max_new_tokens=LONGEST)
 
 
 def test_probabilities_are_kept_for_each_step_and_for_the_end(trained):
@@ -253,7 +246,7 @@ def test_a_model_without_room_on_the_gpu_answers_on_the_cpu(trained, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2**30))
-    device, reason = proof.room(trained[1], dtype="bfloat16", device="cuda")
+    device, reason = references.room(trained[1], dtype="bfloat16", device="cuda")
     assert (device, reason) == ("cpu", "answered on the CPU: the 16-bit model needs 0.0 GiB, the GPU has 0.0 GiB free")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**40, 2**40))
-    assert proof.room(trained[1], dtype="bfloat16", device="cuda") == ("cuda", None)
+    assert references.room(trained[1], dtype="bfloat16", device="cuda") == ("cuda", None)

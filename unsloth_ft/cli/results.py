@@ -95,6 +95,7 @@ def export(name: str, to: tuple[str, ...], model: str | None, offline: bool, as_
     """Make further files of RUN: each is opened and compared with the adapter before it counts as done."""
     from unsloth_ft import prepare
     from unsloth_ft.export import pipeline, targets
+    from unsloth_ft.export.preflight import preflight
     from unsloth_ft.reopen import reopen
     from unsloth_ft.report import terminal
     from unsloth_ft.run import reported
@@ -105,37 +106,46 @@ def export(name: str, to: tuple[str, ...], model: str | None, offline: bool, as_
     run = reopen(name, model=model, offline=offline)
     console = options.stderr()
     with run.directory.held():
-        pipeline.preflight(wanted, run.base, run.chat, run.directory)
+        preflight(wanted, run.base, run.chat, run.directory)
         pipeline.export(run.directory, wanted, base=run.base, chat=run.chat, console=console)
         result = reported(run.directory)
     if as_json:
         options.print_json(result["exports"])
         return
-    for target in pipeline.complete(wanted):
+    for target in targets.complete(wanted):
         terminal.show_export(str(target), result["exports"][str(target)], options.stdout())
 
 
 @click.command()
 @click.argument("name", metavar="RUN")
+@click.option("--quick", is_flag=True, help="Only the files' sizes and sha256: seconds, no model is run.")
+@options.MODEL
+@options.OFFLINE
 @options.JSON
-def verify(name: str, as_json: bool) -> None:
-    """Check every exported file of RUN against its record: there, whole, and its comparisons passed. Exit 4 when not."""
-    from unsloth_ft.export.pipeline import is_done
+def verify(name: str, quick: bool, model: str | None, offline: bool, as_json: bool) -> None:
+    """Pass every export of RUN through its gate again: files, weights, token ids, answers, stops. Exit 4 when one does not hold."""
+    from unsloth_ft import prepare
+    from unsloth_ft.export.verify import verify as verify_exports
+    from unsloth_ft.export.verify import verify_files
     from unsloth_ft.record import find
+    from unsloth_ft.reopen import reopen
+    from unsloth_ft.report import terminal
 
-    directory = find(name)
-    exports = directory.read().get("exports", {})
-    if not exports:
-        raise UserError(f"{directory.name} has no exports. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")
-    states = {target: is_done(result, directory) for target, result in exports.items()}
-    if as_json:
-        options.print_json(states)
+    if offline:
+        prepare.go_offline()
+    if quick:
+        found = verify_files(find(name))
     else:
-        for target, good in states.items():
-            click.echo(f"{'ok     ' if good else 'DIFFERS'}  {target}: {', '.join(file['name'] for file in exports[target]['files'])}")
-    if not all(states.values()):
-        bad = ", ".join(target for target, good in states.items() if not good)
-        raise GateError(f"{directory.name}: {bad} is not what was proven; export it again: `unsloth-ft export {directory.name} --to …`.")
+        run = reopen(name, model=model, offline=offline)
+        with run.directory.held():
+            found = verify_exports(run.directory, base=run.base, chat=run.chat, console=options.stderr())
+    if as_json:
+        options.print_json(found)
+    else:
+        terminal.show_verification(found, options.stdout())
+    if not found["ok"]:
+        bad = ", ".join(target for target, lines in found["exports"].items() if not all(line["ok"] for line in lines))
+        raise GateError(f"{name}: {bad} is not what was proven; export it again: `unsloth-ft export {name} --to …`.")
 
 
 @click.group()

@@ -85,7 +85,7 @@ def _request(inputs: dict[str, Any]) -> Any:
 
 def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bool) -> None:
     from unsloth_ft import prepare
-    from unsloth_ft.export.pipeline import preflight
+    from unsloth_ft.export.preflight import preflight
     from unsloth_ft.record import RunDirectory
     from unsloth_ft.report import terminal
 

@@ -121,11 +121,14 @@ class LlamaCpp:
         return Completion(tuple(answer["tokens"][:-1] if stopped else answer["tokens"]), answer["content"], stopped)
 
     def next_logprobs(self, ids: list[int], *, count: int) -> dict[int, float]:
-        """The `count` likeliest tokens after `ids`, likeliest first, with their natural-log probabilities over the whole vocabulary."""
+        """The `count` likeliest tokens after `ids`, likeliest first, with their natural-log probabilities over the whole vocabulary.
+
+        What `ids` and the request before have in common is not computed again: asked along an answer, each step costs one token.
+        """
         # llama.cpp reports no probabilities for a token that ends inside a character, and those that it reports are taken before the
         # bias: so the token that it goes on with is forced to be a letter.
         letter = self.tokenize("a")[-1]
-        answer = self.complete(list(ids), max_new_tokens=1, n_probs=count, logit_bias=[[letter, 1e9]])
+        answer = self.complete(list(ids), max_new_tokens=1, n_probs=count, logit_bias=[[letter, 1e9]], cache_prompt=True)
         return {entry["id"]: entry["logprob"] for entry in answer["completion_probabilities"][0]["top_logprobs"]}
 
     def chat(self, messages: list[dict[str, str]], *, max_new_tokens: int = 256) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unsloth_ft.errors import UserError, nearest
 
-KINDS = ("adapter", "merged", "gguf", "ollama")
+KINDS = ("adapter", "merged", "gguf", "ollama")  # in the order they build on each other
+DEFAULT_QUANTIZATION = "q8_0"  # of an Ollama model when no GGUF was asked for
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,11 @@ def parse(texts: tuple[str, ...] | list[str]) -> tuple[Target, ...]:
             check_quantization(quantization.lower())
         targets.append(Target(kind, quantization.lower() or None))
     return tuple(dict.fromkeys(targets))
+
+
+def complete(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """The targets in the order they build on each other; Ollama brings a GGUF with it where none was asked for."""
+    wanted = list(targets)
+    if any(target.kind == "ollama" for target in wanted) and not any(target.kind == "gguf" for target in wanted):
+        wanted.append(Target("gguf", DEFAULT_QUANTIZATION))
+    return tuple(sorted(dict.fromkeys(wanted), key=lambda target: KINDS.index(target.kind)))

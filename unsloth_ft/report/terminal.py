@@ -114,6 +114,22 @@ def show_export_made(target: str, result: dict[str, Any], console: Console) -> N
     console.print(f"  {target}: {held} of {len(result['checks'])} checks hold, {result['seconds']:.1f} s", highlight=False)
 
 
+def show_verification(verification: dict[str, Any], console: Console) -> None:
+    """The gate's table: a line a check, export by export."""
+    table = Table(title="exports, verified", title_justify="left", box=None, pad_edge=False)
+    for header in ("export", "", "check", "found", "expected"):
+        table.add_column(header)
+    for target, lines in verification["exports"].items():
+        for number, line in enumerate(lines):
+            mark = Text("✓", style="green") if line["ok"] else Text("✗", style="red")
+            table.add_row(Text("" if number else target, style="bold"), mark, Text(line["name"]), Text(line["found"]), Text(line["expected"]))
+    console.print(table)
+    for note in verification["notes"]:
+        console.print(f"note: {escape(note)}", highlight=False)
+    lines = [line for lines in verification["exports"].values() for line in lines]
+    console.print(f"{sum(line['ok'] for line in lines)} of {len(lines)} checks hold", highlight=False)
+
+
 def summary(record: dict[str, Any], console: Console) -> None:
     """The answer of `run`: what came out and where it lies."""
     evaluation = record.get("evaluation")

@@ -1,0 +1,129 @@
+"""The lines that an export must pass, found in the files as they lie on the disk: the same at export and in `verify`.
+
+What a writer has compared already, under a temporary name, is passed in as `read_back` and not compared twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unsloth_ft.errors import GateError
+from unsloth_ft.export import gguf, in_llamacpp, proof
+from unsloth_ft.export.gguf_check import check_finite, check_metadata
+from unsloth_ft.export.gguf_model import read_architecture, rope_factors
+from unsloth_ft.export.llamacpp import LlamaCpp
+from unsloth_ft.export.lora import read_adapter
+from unsloth_ft.export.merged import COPIED, check
+from unsloth_ft.export.ollama_model import modelfile_checks, template_ids
+from unsloth_ft.export.trained import Trained
+from unsloth_ft.record import RunDirectory, sha256
+
+Lines = tuple[list[dict[str, Any]], list[str]]
+"""(checks, notes)"""
+
+# Fields of config.json that a merge may change: the type that was written, and the rows of a grown vocabulary.
+OWN_OF_MERGED = ("dtype", "torch_dtype", "vocab_size")
+WRITTEN_BACK = "each within its quantization's rounding of the merged model's"
+
+
+def files(result: dict[str, Any], directory: RunDirectory) -> dict[str, Any]:
+    """Whether every file of an export has the recorded size and sha256."""
+
+    def same() -> str:
+        for file in result["files"]:
+            path = directory.path / file["name"]
+            if not path.is_file():
+                raise GateError(f"{file['name']} is missing")
+            if path.stat().st_size != file["bytes"]:
+                raise GateError(f"{file['name']} has {path.stat().st_size:,} bytes, {file['bytes']:,} were written")
+            if sha256(path) != file["sha256"]:
+                raise GateError(f"{file['name']} has other bytes than were written")
+        return f"{len(result['files'])} files, {sum(file['bytes'] for file in result['files']):,} bytes"
+
+    return proof.holds("files", "the recorded sizes and sha256", same)
+
+
+def adapter(trained: Trained) -> Lines:
+    """The adapter's own files."""
+
+    def pairs() -> str:
+        found = read_adapter(trained.directory.adapter).pairs
+        for module, pair in found.items():
+            if not all(bool(tensor.isfinite().all()) for tensor in pair):
+                raise GateError(f"{module} holds NaN or infinity")
+        return f"{len(found)} pairs of A and B"
+
+    return [proof.holds("tensors", "at least one pair, all finite", pairs)], []
+
+
+def merged(folder: Path, trained: Trained, *, read_back: dict[str, Any] | None = None) -> Lines:
+    """The merged folder: its weights, its tokenizer and ends, and what it says."""
+
+    def weights() -> str:
+        check(trained.base.folder, read_adapter(trained.directory.adapter), folder)
+        return "every tensor: as computed from base and adapter where targeted, the base's elsewhere"
+
+    lines = [read_back or proof.holds("weights read back", "as computed; all others equal the base's", weights)]
+    lines.append(proof.holds("tokenizer and configuration", "the base's", lambda: _same_files(folder, trained)))
+    return _spoken(lines, folder, trained)
+
+
+def gguf_file(path: Path, folder: Path, quantization: str, trained: Trained, *, read_back: dict[str, Any] | None = None) -> Lines:
+    """A GGUF against the merged model in `folder`: its bytes, then what llama.cpp makes of it."""
+
+    def tensors() -> str:
+        check_finite(path)
+        architecture = read_architecture(folder)
+        targets = gguf.plan_tensors(folder, architecture, quantization)
+        gguf.verify_file(path, targets, extra_tensors=0 if rope_factors(architecture) is None else 1)
+        return f"{len(targets)} tensors"
+
+    lines = [
+        read_back or proof.holds("tensors read back", WRITTEN_BACK, tensors),
+        proof.holds("metadata", "what the merged model's configuration and tokenizer say", lambda: check_metadata(path, folder, quantization)),
+    ]
+    if not all(line["ok"] for line in lines):
+        return lines, []  # llama.cpp must not be asked to run what is known to be broken
+    lines, notes = _spoken(lines, folder, trained)
+    if in_llamacpp.missing():
+        return lines, [*notes, in_llamacpp.MISSING]
+    answers, _ = trained.answers(folder)
+    limit = proof.limits(quantization, trained.dtype)
+    reference = answers.merged if answers else ()
+    lines += in_llamacpp.in_llamacpp(path, trained.chat, trained.prompts, reference, limit=limit, max_new_tokens=trained.longest)
+    return lines, notes
+
+
+def modelfile(path: Path, gguf_path: Path, trained: Trained, *, ends: Sequence[str], num_ctx: int, adapter: Path | None = None) -> Lines:
+    """A Modelfile against the tokenizer's template, and its TEMPLATE's ids in llama.cpp."""
+    name = adapter.name if adapter else None
+    lines = modelfile_checks(path, trained.chat, from_=gguf_path.name, adapter=name, ends=ends, num_ctx=num_ctx)
+    if not all(line["ok"] for line in lines):
+        return lines, []
+    if in_llamacpp.missing():
+        return lines, [in_llamacpp.MISSING]
+    with LlamaCpp(gguf_path, context_length=512) as llama:
+        return [*lines, template_ids(llama, path, trained.chat)], []
+
+
+def _spoken(lines: list[dict[str, Any]], folder: Path, trained: Trained) -> Lines:
+    """The lines, and those of the merged model's answers where its files are right."""
+    if not all(line["ok"] for line in lines):
+        return lines, []
+    answers, notes = trained.answers(folder)
+    return [*lines, *(trained.merge_checks(answers) if answers else [])], notes
+
+
+def _same_files(folder: Path, trained: Trained) -> str:
+    base = trained.base.folder
+    for name in COPIED:
+        if (base / name).is_file() and not ((folder / name).is_file() and (folder / name).read_bytes() == (base / name).read_bytes()):
+            raise GateError(f"{name} is not the base's" if (folder / name).is_file() else f"{name} is missing")
+    ours, theirs = (json.loads((place / "config.json").read_text(encoding="utf-8")) for place in (folder, base))
+    wrong = [key for key in sorted({**ours, **theirs}) if key not in OWN_OF_MERGED and ours.get(key) != theirs.get(key)]
+    if wrong:
+        raise GateError(f"config.json says {wrong[0]} = {ours.get(wrong[0])!r}, the base {theirs.get(wrong[0])!r}")
+    return "as the base has them"
