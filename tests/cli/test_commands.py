@@ -27,7 +27,7 @@ SURFACE = {
     "eval": "RUN --data --json --model --offline",
     "chat": "RUN QUESTION --json --max-new-tokens",
     "export": "RUN --json --model --offline --to",
-    "verify": "RUN --json",
+    "verify": "RUN --json --model --offline --quick",
     "runs list": "--json",
     "runs show": "RUN --json",
     "doctor": "--json",

@@ -125,20 +125,20 @@ def export(name: str, to: tuple[str, ...], model: str | None, offline: bool, as_
 def verify(name: str, quick: bool, model: str | None, offline: bool, as_json: bool) -> None:
     """Pass every export of RUN through its gate again: files, weights, token ids, answers, stops. Exit 4 when one does not hold."""
     from unsloth_ft import prepare
-    from unsloth_ft.export.verify import verify as verify_exports
-    from unsloth_ft.export.verify import verify_files
+    from unsloth_ft.export import verify as gate
     from unsloth_ft.record import find
     from unsloth_ft.reopen import reopen
     from unsloth_ft.report import terminal
 
     if offline:
         prepare.go_offline()
+    gate.recorded(find(name))
     if quick:
-        found = verify_files(find(name))
+        found = gate.verify_files(find(name))
     else:
         run = reopen(name, model=model, offline=offline)
         with run.directory.held():
-            found = verify_exports(run.directory, base=run.base, chat=run.chat, console=options.stderr())
+            found = gate.verify(run.directory, base=run.base, chat=run.chat, console=options.stderr())
     if as_json:
         options.print_json(found)
     else:

@@ -20,12 +20,12 @@ def verify(directory: RunDirectory, *, base: BaseModel, chat: Chat, console: Con
 
     The merged model is made again where it was only a step on the way. Raises UserError when the run has no exports.
     """
-    recorded = _recorded(directory)
-    exports = Exports(directory, tuple(recorded), base, chat, console)
+    made = recorded(directory)
+    exports = Exports(directory, tuple(made), base, chat, console)
     found: dict[str, list[dict[str, Any]]] = {}
     notes: list[str] = []
     try:
-        for target, result in recorded.items():
+        for target, result in made.items():
             console.print(f"verifying {target}")
             lines, more = exports.check(target) if _all_there(result, directory) else ([], [])
             found[str(target)] = [gate.files(result, directory), *lines]
@@ -39,7 +39,7 @@ def verify(directory: RunDirectory, *, base: BaseModel, chat: Chat, console: Con
 
 def verify_files(directory: RunDirectory) -> dict[str, Any]:
     """As `verify`, by sizes and sha256 alone; nothing is written."""
-    return _summed({str(target): [gate.files(result, directory)] for target, result in _recorded(directory).items()}, [])
+    return _summed({str(target): [gate.files(result, directory)] for target, result in recorded(directory).items()}, [])
 
 
 def _summed(found: dict[str, list[dict[str, Any]]], notes: list[str]) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def _summed(found: dict[str, list[dict[str, Any]]], notes: list[str]) -> dict[st
     }
 
 
-def _recorded(directory: RunDirectory) -> dict[Target, dict[str, Any]]:
+def recorded(directory: RunDirectory) -> dict[Target, dict[str, Any]]:
+    """The exports in run.json. Raises UserError when there is none."""
     exports = directory.read().get("exports", {})
     if not exports:
         raise UserError(f"{directory.name} has no exports. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")
