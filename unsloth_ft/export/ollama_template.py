@@ -76,7 +76,8 @@ def check_template(source: str, chat_template: ChatTemplate) -> None:
             raise UserError(f"chat template: refuses the conversation '{name}' ({refusal}); no TEMPLATE can be shown equal to it.")
         found = "".join(evaluate(source, messages))
         if found != expected:
-            raise UserError(f"TEMPLATE: conversation '{name}' differs from the tokenizer's chat template {_place(expected, found)}.")
+            place = _place(expected, found)
+            raise UserError(f"TEMPLATE: conversation '{name}' differs from the tokenizer's chat template {place}.")
 
 
 def _place(expected: str, found: str) -> str:
@@ -194,12 +195,19 @@ def _beyond(takes_system: bool) -> list[tuple[str, list[dict]]]:
     """Conversations that Ollama may send and a TEMPLATE need not get right; where it does not, a note says so."""
     user, assistant, system = ({"role": role, "content": f"some {role} text"} for role in ("user", "assistant", "system"))
     thought = assistant | {"content": "<think>\nreasons\n</think>\n\nanswer"}
+    asks_to_think = user | {"content": "some user text /no_think"}
     cases = [
         ("a conversation that ends with the assistant", [user, assistant]),
         ("a conversation that begins with the assistant (Ollama cuts long ones at the front)", [assistant, user]),
         ("an earlier answer that still holds its <think> block", [user, thought, user]),
+        ("an earlier answer without any text", [user, assistant | {"content": ""}, user]),
+        ("a user text with /no_think", [asks_to_think, assistant, asks_to_think]),
     ]
-    return [*cases, ("a system message after the first turn", [user, assistant, system, user])] if takes_system else cases
+    with_system = [
+        ("a system message after the first turn", [user, assistant, system, user]),
+        ("a system text with /no_think", [system | {"content": "some system text /no_think"}, user]),
+    ]
+    return [*cases, *with_system] if takes_system else cases
 
 
 def _dates_of_today() -> list[str]:
