@@ -5,7 +5,6 @@ What a writer has compared already, under a temporary name, is passed in as `rea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from unsloth_ft.export.gguf_check import check_finite, check_metadata
 from unsloth_ft.export.gguf_model import read_architecture, rope_factors
 from unsloth_ft.export.llamacpp import LlamaCpp
 from unsloth_ft.export.lora import read_adapter
-from unsloth_ft.export.merged import COPIED, check
+from unsloth_ft.export.merge_plan import plan_merge
+from unsloth_ft.export.merged import check
+from unsloth_ft.export.merged_files import check_files, tokenizer_folder
 from unsloth_ft.export.ollama_model import modelfile_checks, template_ids
 from unsloth_ft.export.trained import Trained
 from unsloth_ft.record import RunDirectory, sha256
@@ -24,8 +25,6 @@ from unsloth_ft.record import RunDirectory, sha256
 Lines = tuple[list[dict[str, Any]], list[str]]
 """(checks, notes)"""
 
-# Fields of config.json that a merge may change: the type that was written, and the rows of a grown vocabulary.
-OWN_OF_MERGED = ("dtype", "torch_dtype", "vocab_size")
 WRITTEN_BACK = "each within its quantization's rounding of the merged model's"
 
 
@@ -67,7 +66,7 @@ def merged(folder: Path, trained: Trained, *, read_back: dict[str, Any] | None =
         return "every tensor: as computed from base and adapter where targeted, the base's elsewhere"
 
     lines = [read_back or proof.holds("weights read back", "as computed; all others equal the base's", weights)]
-    lines.append(proof.holds("tokenizer and configuration", "the base's", lambda: _same_files(folder, trained)))
+    lines.append(proof.holds("tokenizer and configuration", "the base's, or with added tokens the adapter's", lambda: _same_files(folder, trained)))
     return _spoken(lines, folder, trained)
 
 
@@ -118,12 +117,6 @@ def _spoken(lines: list[dict[str, Any]], folder: Path, trained: Trained) -> Line
 
 
 def _same_files(folder: Path, trained: Trained) -> str:
-    base = trained.base.folder
-    for name in COPIED:
-        if (base / name).is_file() and not ((folder / name).is_file() and (folder / name).read_bytes() == (base / name).read_bytes()):
-            raise GateError(f"{name} is not the base's" if (folder / name).is_file() else f"{name} is missing")
-    ours, theirs = (json.loads((place / "config.json").read_text(encoding="utf-8")) for place in (folder, base))
-    wrong = [key for key in sorted({**ours, **theirs}) if key not in OWN_OF_MERGED and ours.get(key) != theirs.get(key)]
-    if wrong:
-        raise GateError(f"config.json says {wrong[0]} = {ours.get(wrong[0])!r}, the base {theirs.get(wrong[0])!r}")
-    return "as the base has them"
+    base, adapter = trained.base.folder, trained.directory.adapter
+    plan = plan_merge(base, read_adapter(adapter))
+    return check_files(base, tokenizer_folder(base, adapter, rows=plan.vocabulary_rows), folder, plan)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from unsloth_ft.chat import load_tokenizer
-from unsloth_ft.errors import UserError
+from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export.merge_plan import MergePlan, read_json
 from unsloth_ft.export.shards import INDEX, SIXTEEN_BIT
 
@@ -62,14 +61,45 @@ def file_names(base: Path, tokenizer: Path, plan: MergePlan) -> set[str]:
 
 def write_files(base: Path, tokenizer: Path, staging: Path, plan: MergePlan) -> None:
     """All of the merged folder but the weights."""
+    for name, content in contents(base, tokenizer, plan):
+        (staging / name).write_bytes(content)
+
+
+def contents(base: Path, tokenizer: Path, plan: MergePlan) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of each file of the merged folder but the weights."""
     for folder, names in ((tokenizer, TOKENIZER), (base, OTHERS)):
-        for name in names:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, staging / name)
-    (staging / CONFIG).write_bytes(_config(base, plan))
+        yield from ((name, (folder / name).read_bytes()) for name in names if (folder / name).is_file())
+    yield CONFIG, _config(base, plan)
     if INDEX in file_names(base, tokenizer, plan):
         index = {"metadata": {"total_size": plan.size_bytes}, "weight_map": weight_map(plan)}
-        (staging / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        yield INDEX, (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
+
+
+def check_files(base: Path, tokenizer: Path, folder: Path, plan: MergePlan) -> str:
+    """What was found. Raises GateError naming the file of the merged folder that is missing or says something else."""
+    count = 0
+    for name, content in contents(base, tokenizer, plan):
+        if not (folder / name).is_file():
+            raise GateError(f"{name} is missing")
+        if (folder / name).read_bytes() != content:
+            raise GateError(f"{name} is not the {'adapter' if tokenizer != base and name in TOKENIZER else 'base'}'s{_first_change(content, folder / name)}")
+        count += 1
+    return f"{count} files as the base has them" if tokenizer == base else f"{count} files; the tokenizer is the adapter's, with its added tokens"
+
+
+def _first_change(content: bytes, file: Path) -> str:
+    """The first field that differs, of a JSON file."""
+    try:
+        wanted, found = json.loads(content), json.loads(file.read_bytes())
+    except ValueError:
+        return ""
+    if not (isinstance(wanted, dict) and isinstance(found, dict)):
+        return ""
+    key = next((key for key in sorted({**wanted, **found}) if wanted.get(key) != found.get(key)), None)
+    if key is None:
+        return ""
+    one, other = (json.dumps(value.get(key), ensure_ascii=False)[:60] for value in (found, wanted))
+    return f": {key} is {one}, expected {other}"
 
 
 def weight_map(plan: MergePlan) -> dict[str, str]:

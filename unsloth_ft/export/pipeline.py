@@ -35,8 +35,9 @@ def export(directory: RunDirectory, targets: Sequence[Target], *, base: BaseMode
         for target in exports.targets:
             if not exports.is_done(target):
                 _make(exports, target)
+        exports.remove_leftovers()
     finally:
-        exports.clean()
+        exports.remove_hidden()
     return directory.read()
 
 
@@ -95,10 +96,15 @@ class Exports:
         result = self.recorded(target)
         return self._check_modelfile(self.directory.path / result["files"][0]["name"], self.directory.exports / result["from"])
 
-    def clean(self) -> None:
-        """Removes the merged model where it was only a step on the way, and what a killed process left of it."""
-        for name in (".merged", "..merged.partial", "..merged.previous", ".merged.partial"):
-            shutil.rmtree(self.directory.exports / name, ignore_errors=True)
+    def remove_hidden(self) -> None:
+        """Removes the merged model where it was only a step on the way."""
+        shutil.rmtree(self.hidden, ignore_errors=True)
+
+    def remove_leftovers(self) -> None:
+        """Removes what earlier calls began to merge and never went on with; an unfinished merge is kept until exports succeed."""
+        for folder in (self.hidden, self.shown):
+            for leftover in (folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.previous")):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def _adapter(self, target: Target) -> dict[str, Any]:
         # The model card is written last, from this very record.

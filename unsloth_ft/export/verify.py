@@ -31,7 +31,7 @@ def verify(directory: RunDirectory, *, base: BaseModel, chat: Chat, console: Con
             found[str(target)] = [gate.files(result, directory), *lines]
             notes += more
     finally:
-        exports.clean()
+        exports.remove_hidden()
     verification = _summed(found, notes)
     directory.update(verification=verification)
     return verification
