@@ -223,11 +223,7 @@ def test_an_unknown_quantization_is_refused(quantization, message, family_dir):
 
 REFUSED_CONFIGS = {
     "'Gemma2ForCausalLM'; GGUF export knows LlamaForCausalLM": {"architectures": ["Gemma2ForCausalLM"]},
-    r"the weights are quantized \(bitsandbytes\)": {"quantization_config": {"quant_method": "bitsandbytes"}},
-    "the rope type is 'dynamic'; GGUF export knows default": {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
-    "the rope type 'yarn' needs original_max_position_embeddings": {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}},
     "hidden_act is 'gelu'": {"hidden_act": "gelu"},
-    "partial_rotary_factor is not 1": {"partial_rotary_factor": 0.5},
     "blocks of 32, and hidden_size is 80": {"hidden_size": 80},
     "'<empty_output>' has id 16, and|has id 49151, and the model's embedding has 49000 rows": {"vocab_size": 49000},
 }

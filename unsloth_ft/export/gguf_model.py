@@ -1,4 +1,4 @@
-"""The architecture side of a GGUF file: which models are known, their hyperparameters, their tensors' names and order.
+"""The architecture side of a GGUF file: hyperparameters, and the tensors' names and order.
 
 What llama.cpp reads is taken from its src/models/{llama,qwen2,qwen3}.cpp and from its own converter (conversion/{base,llama,qwen}.py).
 """
@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.errors import UserError, nearest
+from unsloth_ft.errors import UserError
+from unsloth_ft.export.gguf_config import (
+    CLASSES,
+    RopeScaling,
+    check_config,
+    context_length,
+    head_width,
+    kv_head_count,
+    rope_parameters,
+    rope_scaling,
+)
 from unsloth_ft.export.gguf_vocab import read_json
-
-# HF class → GGUF architecture. llama.cpp has no "mistral": it runs as "llama".
-ARCHITECTURES = {
-    "LlamaForCausalLM": "llama",
-    "MistralForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-}
 
 # config.json's optional yarn fields → the writer's method for each.
 YARN_FIELDS = {
@@ -27,14 +29,6 @@ YARN_FIELDS = {
     "beta_fast": "add_rope_scaling_yarn_beta_fast",
     "beta_slow": "add_rope_scaling_yarn_beta_slow",
 }
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """`kind` is "default", "linear", "yarn" or "llama3"; `values` are the fields of config.json that belong to it."""
-
-    kind: str
-    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,82 +63,23 @@ def read_architecture(model_dir: Path) -> Architecture:
     """
     path = model_dir / "config.json"
     config = read_json(path)
-    hf_class = (config.get("architectures") or ["none"])[0]
-    if hf_class not in ARCHITECTURES:
-        known = tuple(ARCHITECTURES)
-        raise UserError(f"{path}: the architecture is {hf_class!r}; GGUF export knows {', '.join(known)}.{nearest(hf_class, known)}")
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "unknown")
-        raise UserError(
-            f"{path}: the weights are quantized ({method}); GGUF is written from 16-bit ones. Merge into the 16-bit base first."
-        )
-    if config.get("hidden_act", "silu") != "silu":
-        raise UserError(f"{path}: hidden_act is {config['hidden_act']!r}; llama.cpp computes silu for {hf_class}.")
-    heads = config["num_attention_heads"]
-    parameters = rope_parameters(config, path)
+    hf_class = check_config(config, path)
     return Architecture(
         hf_class=hf_class,
-        name=ARCHITECTURES[hf_class],
+        name=CLASSES[hf_class][1],
         vocab_size=config["vocab_size"],
         hidden_size=config["hidden_size"],
         intermediate_size=config["intermediate_size"],
         layers=config["num_hidden_layers"],
-        heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or default_head_dim(config),
-        context_length=context_length(config),
+        heads=config["num_attention_heads"],
+        kv_heads=kv_head_count(config, hf_class),
+        head_dim=head_width(config, hf_class),
+        context_length=context_length(config, hf_class),
         rms_norm_eps=config["rms_norm_eps"],
-        rope_theta=float(parameters.get("rope_theta", 10000.0)),
-        rope_scaling=rope_scaling(parameters, path),
+        rope_theta=float(rope_parameters(config)["rope_theta"]),
+        rope_scaling=rope_scaling(config),
         tied=bool(config.get("tie_word_embeddings", False)),
     )
-
-
-def default_head_dim(config: dict[str, Any]) -> int:
-    if config["architectures"][0] == "Qwen3ForCausalLM":
-        return 128  # transformers' Qwen3Config, where config.json leaves it out
-    return config["hidden_size"] // config["num_attention_heads"]
-
-
-def context_length(config: dict[str, Any]) -> int:
-    """max_position_embeddings, or the sliding window where there is one.
-
-    llama.cpp attends to everything for these architectures, so past the window it would not compute what the model learned.
-    """
-    length, window = config["max_position_embeddings"], config.get("sliding_window")
-    slides = config["architectures"][0] == "MistralForCausalLM" or config.get("use_sliding_window", False)
-    return min(length, window) if slides and window else length
-
-
-def rope_parameters(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """`rope_parameters` as transformers 5 writes it, or `rope_theta` and `rope_scaling` as published configs have them."""
-    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    parameters.setdefault("rope_theta", config.get("rope_theta", 10000.0))
-    if any(isinstance(value, dict) for value in parameters.values()):
-        raise UserError(f"{path}: the rope parameters differ by layer ({', '.join(parameters)}); GGUF export knows one set for all layers.")
-    if parameters.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise UserError(f"{path}: partial_rotary_factor is not 1; llama.cpp rotates whole heads for these architectures.")
-    return parameters
-
-
-def rope_scaling(parameters: dict[str, Any], path: Path) -> RopeScaling:
-    kind = parameters.get("rope_type") or parameters.get("type") or "default"
-    needed = {
-        "default": (),
-        "linear": ("factor",),
-        "yarn": ("factor", "original_max_position_embeddings"),
-        "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-    }
-    if kind not in needed:
-        raise UserError(f"{path}: the rope type is {kind!r}; GGUF export knows {', '.join(needed)}.")
-    missing = [name for name in needed[kind] if name not in parameters]
-    if missing:
-        raise UserError(f"{path}: the rope type {kind!r} needs {', '.join(missing)}.")
-    values = {name: value for name, value in parameters.items() if name not in ("rope_type", "type", "rope_theta", "partial_rotary_factor")}
-    unknown = set(values) - set(needed[kind]) - (set(YARN_FIELDS) if kind == "yarn" else set())
-    if kind == "yarn" and unknown:  # mscale, truncate: they change the result, and llama.cpp would not read them
-        raise UserError(f"{path}: the rope type 'yarn' has {', '.join(sorted(unknown))}; GGUF export knows {', '.join(YARN_FIELDS)}.")
-    return RopeScaling(kind, values)
 
 
 def tensor_names(architecture: Architecture, hf_names: list[str], where: Path) -> dict[str, str]:
