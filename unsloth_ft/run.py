@@ -9,7 +9,7 @@ from rich.console import Console
 from unsloth_ft import record
 from unsloth_ft.begin import begin
 from unsloth_ft.errors import GateError, UnslothFtError
-from unsloth_ft.export.pipeline import export
+from unsloth_ft.export.pipeline import Options, export
 from unsloth_ft.export.preflight import preflight
 from unsloth_ft.export.targets import Target
 from unsloth_ft.prepare import Prepared
@@ -35,7 +35,8 @@ def run(
             model = tuned_model(prepared, directory, console)
             prove(prepared, directory, model, console)
             del model
-            export(directory, targets, base=prepared.base, chat=prepared.chat, console=console)
+            options = Options(offline=prepared.request.offline)
+            export(directory, targets, base=prepared.base, chat=prepared.chat, console=console, options=options)
         except UnslothFtError as error:
             reported(directory, status="failed", error=str(error))
             raise

@@ -26,7 +26,7 @@ SURFACE = {
     "recipes show": "NAME --json --set",
     "eval": "RUN --data --json --model --offline",
     "chat": "RUN QUESTION --json --max-new-tokens",
-    "export": "RUN --json --model --offline --to",
+    "export": "RUN --json --model --offline --system --to",
     "verify": "RUN --json --model --offline --quick",
     "runs list": "--json",
     "runs show": "RUN --json",

@@ -14,7 +14,7 @@ from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.export import references
-from unsloth_ft.export.pipeline import export
+from unsloth_ft.export.pipeline import Options, export
 from unsloth_ft.export.targets import parse
 from unsloth_ft.record import RunDirectory
 
@@ -46,7 +46,7 @@ def trained_run(
     plan = {"dtype": "float32", "device": "cpu", "max_seq_length": max_seq_length, "load_in_4bit": load_in_4bit}
     directory.update(
         status="running",
-        base_model={"sha256": base_model(base).fingerprint()},
+        base_model={"model": "owner/small", "sha256": base_model(base).fingerprint()},
         plan={key: {"value": value, "reason": "a test"} for key, value in plan.items()},
         recipe={"values": {"evaluate": {"max_new_tokens": LONGEST}}},
     )
@@ -55,11 +55,12 @@ def trained_run(
     return directory
 
 
-def make(directory: RunDirectory, base: Path, *targets: str, console: Console | None = None) -> dict[str, Any]:
+def make(directory: RunDirectory, base: Path, *targets: str, console: Console | None = None, **options: Any) -> dict[str, Any]:
     """`unsloth-ft export --to …`: the record's exports."""
     chat = Chat(load_tokenizer(base))
     quiet = console or Console(file=io.StringIO())
-    return export(directory, parse(targets), base=base_model(base), chat=chat, console=quiet)["exports"]
+    making = Options(**options)
+    return export(directory, parse(targets), base=base_model(base), chat=chat, console=quiet, options=making)["exports"]
 
 
 VOCABULARY = 2048

@@ -207,6 +207,28 @@ def test_context_is_twice_what_was_trained_from_2048_to_what_the_model_knows(tra
     assert pipeline.Exports(directory, (), base, None, None).num_ctx() == num_ctx
 
 
+def test_an_adapters_gguf_comes_with_its_base_and_a_modelfile_that_names_both(run, trained):
+    made = runs.make(run, trained[0], "gguf-lora:f16", "ollama", system="Be brief.")
+    assert list(made) == ["gguf-lora:f16", "ollama"]
+    assert [file["name"] for file in made["gguf-lora:f16"]["files"]] == [
+        "export/my-run-lora.gguf",
+        "export/small-base-f16.gguf",
+        "export/Modelfile.lora",
+    ]
+    for name in ("Modelfile", "Modelfile.lora"):
+        read = parse_modelfile((run.exports / name).read_text(encoding="utf-8"))
+        assert (read["from"], read["adapter"], read["system"]) == ("./small-base-f16.gguf", "./my-run-lora.gguf", "Be brief.")
+    assert visible(run) == ["Modelfile", "Modelfile.lora", "my-run-lora.gguf", "small-base-f16.gguf"]
+
+
+def test_system_stands_in_a_modelfile_only_where_it_was_asked_for(copied, trained):
+    assert "system" not in parse_modelfile((copied.exports / "Modelfile").read_text(encoding="utf-8"))
+    before = stamps(copied)
+    runs.make(copied, trained[0], "gguf:f16", "ollama", system="Be brief.")
+    assert parse_modelfile((copied.exports / "Modelfile").read_text(encoding="utf-8"))["system"] == "Be brief."
+    assert {file for file, stamp in stamps(copied).items() if before.get(file) != stamp} == {copied.exports / "Modelfile"}
+
+
 def test_the_merged_model_of_a_gguf_is_removed_when_it_was_not_asked_for(run, trained):
     runs.make(run, trained[0], "gguf:q8_0")
     assert visible(run) == ["my-run-q8_0.gguf"]

@@ -26,7 +26,11 @@ def test_none_asked_for_is_none():
     assert parse(()) == ()
 
 
-@pytest.mark.parametrize("text", ["adapter", "merged", "gguf:f16", "ollama"])
+def test_an_adapters_gguf_lies_on_a_q8_0_base_unless_another_is_named():
+    assert parse(["gguf-lora", "gguf-lora:F16"]) == (Target("gguf-lora", "q8_0"), Target("gguf-lora", "f16"))
+
+
+@pytest.mark.parametrize("text", ["adapter", "merged", "gguf:f16", "gguf-lora:bf16", "ollama"])
 def test_a_target_is_written_as_it_was_read(text):
     assert str(parse([text])[0]) == text
 
@@ -34,12 +38,12 @@ def test_a_target_is_written_as_it_was_read(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("mergd", 'export target "mergd" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean merged?'),
-        ("Ollama", 'export target "Ollama" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean ollama?'),
-        ("GGUF:q8_0", 'export target "GGUF:q8_0" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean gguf?'),
-        ("", 'export target "" is not known; expected adapter, merged, gguf:QUANT or ollama.'),
-        ("onnx", 'export target "onnx" is not known; expected adapter, merged, gguf:QUANT or ollama.'),
-        ("merged:f16", 'export target "merged:f16" is not known; expected adapter, merged, gguf:QUANT or ollama. Did you mean merged?'),
+        ("mergd", 'export target "mergd" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean merged?'),
+        ("Ollama", 'export target "Ollama" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean ollama?'),
+        ("GGUF:q8_0", 'export target "GGUF:q8_0" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean gguf, gguf-lora?'),
+        ("", 'export target "" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama.'),
+        ("onnx", 'export target "onnx" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama.'),
+        ("merged:f16", 'export target "merged:f16" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean merged?'),
         ("gguf", 'export target "gguf" names no quantization; expected one of gguf:f32, gguf:f16, gguf:bf16, gguf:q8_0'),
         ("gguf:", 'export target "gguf:" names no quantization; expected one of gguf:f32, gguf:f16, gguf:bf16, gguf:q8_0'),
         ("gguf:q9_9", "quantization 'q9_9' is unknown; expected one of f32, f16, bf16, q8_0"),

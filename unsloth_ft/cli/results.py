@@ -71,7 +71,8 @@ def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) ->
 
     from unsloth_ft.export.llamacpp import LlamaCpp
 
-    with LlamaCpp(_gguf(name), context_length=2048 + max_new_tokens) as llama:
+    path, lora = _gguf(name)
+    with LlamaCpp(path, lora=lora, context_length=2048 + max_new_tokens) as llama:
         questions = [question] if question else (line.strip() for line in sys.stdin)
         answered = []
         for each in filter(None, questions):
@@ -86,12 +87,13 @@ def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) ->
 @click.command()
 @click.argument("name", metavar="RUN")
 @click.option(
-    "--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT or ollama; may be given again."
+    "--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again."
 )
+@click.option("--system", metavar="TEXT", help="SYSTEM of the Modelfile; without it there is none.")
 @options.MODEL
 @options.OFFLINE
 @options.JSON
-def export(name: str, to: tuple[str, ...], model: str | None, offline: bool, as_json: bool) -> None:
+def export(name: str, to: tuple[str, ...], system: str | None, model: str | None, offline: bool, as_json: bool) -> None:
     """Make further files of RUN: each is opened and compared with the adapter before it counts as done."""
     from unsloth_ft import prepare
     from unsloth_ft.export import pipeline, targets
@@ -105,9 +107,10 @@ def export(name: str, to: tuple[str, ...], model: str | None, offline: bool, as_
         prepare.go_offline()
     run = reopen(name, model=model, offline=offline)
     console = options.stderr()
+    making = pipeline.Options(system=system, offline=offline)
     with run.directory.held():
         preflight(wanted, run.base, run.chat, run.directory)
-        pipeline.export(run.directory, wanted, base=run.base, chat=run.chat, console=console)
+        pipeline.export(run.directory, wanted, base=run.base, chat=run.chat, console=console, options=making)
         result = reported(run.directory)
     if as_json:
         options.print_json(result["exports"])
@@ -197,14 +200,17 @@ def _line(directory: RunDirectory) -> dict[str, str]:
     return {"name": directory.name, "status": status, "created": known.get("created", ""), "verdict": verdict}
 
 
-def _gguf(name: str) -> Path:
-    """A .gguf file, or the last one that the run exported."""
+def _gguf(name: str) -> tuple[Path, Path | None]:
+    """(GGUF, adapter's GGUF to put on it): a .gguf file, or the last that the run exported."""
     from unsloth_ft import record
 
     if name.endswith(".gguf"):
-        return Path(name)
+        return Path(name), None
     directory = record.find(name)
     for target, result in reversed(directory.read().get("exports", {}).items()):
+        files = [directory.path / file["name"] for file in result["files"]]
         if target.startswith("gguf:"):
-            return directory.path / result["files"][0]["name"]
+            return files[0], None
+        if target.startswith("gguf-lora"):
+            return files[1], files[0]
     raise UserError(f"{directory.name} has no GGUF yet. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")

@@ -12,6 +12,7 @@ from typing import Any
 from unsloth_ft.errors import GateError
 from unsloth_ft.export import gguf, in_llamacpp, proof
 from unsloth_ft.export.gguf_check import check_finite, check_metadata
+from unsloth_ft.export.gguf_lora import check_gguf_lora
 from unsloth_ft.export.gguf_model import read_architecture, rope_factors
 from unsloth_ft.export.llamacpp import LlamaCpp
 from unsloth_ft.export.lora import read_adapter
@@ -22,13 +23,15 @@ from unsloth_ft.export.ollama_model import modelfile_checks, template_ids
 from unsloth_ft.export.trained import Trained
 from unsloth_ft.record import RunDirectory, sha256
 
-Lines = tuple[list[dict[str, Any]], list[str]]
+Line = dict[str, Any]
+"""One check, as `proof.check` writes it."""
+Lines = tuple[list[Line], list[str]]
 """(checks, notes)"""
 
 WRITTEN_BACK = "each within its quantization's rounding of the merged model's"
 
 
-def files(result: dict[str, Any], directory: RunDirectory) -> dict[str, Any]:
+def files(result: dict[str, Any], directory: RunDirectory) -> Line:
     """Whether every file of an export has the recorded size and sha256."""
 
     def same() -> str:
@@ -58,7 +61,7 @@ def adapter(trained: Trained) -> Lines:
     return [proof.holds("tensors", "at least one pair, all finite", pairs)], []
 
 
-def merged(folder: Path, trained: Trained, *, read_back: dict[str, Any] | None = None) -> Lines:
+def merged(folder: Path, trained: Trained, *, read_back: Line | None = None) -> Lines:
     """The merged folder: its weights, its tokenizer and ends, and what it says."""
 
     def weights() -> str:
@@ -70,8 +73,26 @@ def merged(folder: Path, trained: Trained, *, read_back: dict[str, Any] | None =
     return _spoken(lines, folder, trained)
 
 
-def gguf_file(path: Path, folder: Path, quantization: str, trained: Trained, *, read_back: dict[str, Any] | None = None) -> Lines:
+def gguf_file(path: Path, folder: Path, quantization: str, trained: Trained, *, read_back: Line | None = None) -> Lines:
     """A GGUF against the merged model in `folder`: its bytes, then what llama.cpp makes of it."""
+    lines = model_bytes(path, folder, quantization, read_back=read_back)
+    return _in_llamacpp(lines, path, folder, quantization, trained)
+
+
+def gguf_lora(path: Path, base_gguf: Path, folder: Path, quantization: str, trained: Trained, *, read_back: Line | None = None) -> Lines:
+    """An adapter's GGUF and its base's: their bytes, then what llama.cpp makes of both together, against the merged model in `folder`."""
+    base = trained.base.folder
+
+    def pairs() -> str:
+        return check_gguf_lora(trained.directory.adapter, base, path)
+
+    lines = [proof.holds("adapter's tensors read back", "the adapter's own, at its scale", pairs)]
+    lines += model_bytes(base_gguf, base, quantization, read_back=read_back)
+    return _in_llamacpp(lines, base_gguf, folder, quantization, trained, lora=path)
+
+
+def model_bytes(path: Path, folder: Path, quantization: str, *, read_back: Line | None = None) -> list[Line]:
+    """A whole model's GGUF against its HF folder, byte by byte; no model is run."""
 
     def tensors() -> str:
         check_finite(path)
@@ -80,26 +101,38 @@ def gguf_file(path: Path, folder: Path, quantization: str, trained: Trained, *, 
         gguf.verify_file(path, targets, extra_tensors=0 if rope_factors(architecture) is None else 1)
         return f"{len(targets)} tensors"
 
-    lines = [
+    return [
         read_back or proof.holds("tensors read back", WRITTEN_BACK, tensors),
-        proof.holds("metadata", "what the merged model's configuration and tokenizer say", lambda: check_metadata(path, folder, quantization)),
+        proof.holds("metadata", "what the model's configuration and tokenizer say", lambda: check_metadata(path, folder, quantization)),
     ]
+
+
+def _in_llamacpp(lines: list[Line], path: Path, folder: Path, quantization: str, trained: Trained, *, lora: Path | None = None) -> Lines:
+    """The lines, those of the merged model's answers, and llama.cpp's against them."""
     if not all(line["ok"] for line in lines):
         return lines, []  # llama.cpp must not be asked to run what is known to be broken
     lines, notes = _spoken(lines, folder, trained)
     if in_llamacpp.missing():
         return lines, [*notes, in_llamacpp.MISSING]
     answers, _ = trained.answers(folder)
-    limit = proof.limits(quantization, trained.dtype)
-    reference = answers.merged if answers else ()
-    lines += in_llamacpp.in_llamacpp(path, trained.chat, trained.prompts, reference, limit=limit, max_new_tokens=trained.longest)
-    return lines, notes
+    found = in_llamacpp.in_llamacpp(
+        path,
+        trained.chat,
+        trained.prompts,
+        answers.merged if answers else (),
+        limit=proof.limits(quantization, trained.dtype),
+        max_new_tokens=trained.longest,
+        lora=lora,
+    )
+    return [*lines, *found], notes
 
 
-def modelfile(path: Path, gguf_path: Path, trained: Trained, *, ends: Sequence[str], num_ctx: int, adapter: Path | None = None) -> Lines:
+def modelfile(
+    path: Path, gguf_path: Path, trained: Trained, *, ends: Sequence[str], num_ctx: int, adapter: Path | None, system: str | None
+) -> Lines:
     """A Modelfile against the tokenizer's template, and its TEMPLATE's ids in llama.cpp."""
     name = adapter.name if adapter else None
-    lines = modelfile_checks(path, trained.chat, from_=gguf_path.name, adapter=name, ends=ends, num_ctx=num_ctx)
+    lines = modelfile_checks(path, trained.chat, from_=gguf_path.name, adapter=name, ends=ends, num_ctx=num_ctx, system=system)
     if not all(line["ok"] for line in lines):
         return lines, []
     if in_llamacpp.missing():
@@ -108,7 +141,7 @@ def modelfile(path: Path, gguf_path: Path, trained: Trained, *, ends: Sequence[s
         return [*lines, template_ids(llama, path, trained.chat)], []
 
 
-def _spoken(lines: list[dict[str, Any]], folder: Path, trained: Trained) -> Lines:
+def _spoken(lines: list[Line], folder: Path, trained: Trained) -> Lines:
     """The lines, and those of the merged model's answers where its files are right."""
     if not all(line["ok"] for line in lines):
         return lines, []

@@ -92,6 +92,14 @@ def write_gguf_lora(adapter_dir: Path, base_dir: Path, path: Path, *, type_name:
     return GgufFile(path, digest, size, type_name, len(shapes))
 
 
+def check_gguf_lora(adapter_dir: Path, base_dir: Path, path: Path, *, type_name: str = "f32") -> str:
+    """What was found. Raises GateError naming what of the file in `path` is not the adapter in `adapter_dir`."""
+    architecture = read_architecture(base_dir)
+    updates = plan_updates(read_adapter(adapter_dir), architecture, adapter_dir, base_dir)
+    verify_file(path, architecture, updates, common_alpha(updates), type_name)
+    return f"{len(updates)} pairs of A and B"
+
+
 def refuse_inexpressible(adapter_dir: Path) -> None:
     """Raises: UserError when adapter_config.json asks for more than llama.cpp adds to a weight, named, with the way out."""
     config_file = adapter_dir / "adapter_config.json"

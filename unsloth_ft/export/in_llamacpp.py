@@ -32,15 +32,16 @@ def in_llamacpp(
     *,
     limit: Limits,
     max_new_tokens: int,
+    lora: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """The checks of a GGUF.
+    """The checks of a GGUF, or of an adapter's (`lora`) on top of its base's.
 
     A file that llama.cpp refuses is a check that failed. Raises MachineError when llama.cpp dies or hangs.
     """
     context = max([len(prompt) for prompt in prompts], default=0) + max_new_tokens + 64
     threads = 1 if path.stat().st_size < SMALL_BYTES else None
     try:
-        with LlamaCpp(path, context_length=context, threads=threads) as llama:
+        with LlamaCpp(path, lora=lora, context_length=context, threads=threads) as llama:
             return [token_ids(llama, chat), *_asked(llama, chat, prompts, merged, limit, max_new_tokens)]
     except UserError as error:
         return [check("opens in llama.cpp", False, str(error), "loads and answers")]

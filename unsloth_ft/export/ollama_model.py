@@ -64,13 +64,22 @@ def context_tokens(max_seq_length: int, max_position_embeddings: int) -> int:
     return min(max(LEAST_CONTEXT, 2 * max_seq_length), max_position_embeddings)
 
 
-def modelfile_checks(path: Path, chat: Chat, *, from_: str, adapter: str | None, ends: Sequence[str], num_ctx: int) -> list[dict[str, Any]]:
-    """The lines of a Modelfile, ours or not: what it starts from, its TEMPLATE, its stops and its context."""
-    wanted = {"FROM": f"./{from_}", "ADAPTER": f"./{adapter}" if adapter else None, "num_ctx": [str(num_ctx)]}
+def modelfile_checks(
+    path: Path, chat: Chat, *, from_: str, adapter: str | None, ends: Sequence[str], num_ctx: int, system: str | None
+) -> list[dict[str, Any]]:
+    """The lines of a Modelfile, ours or not: what it starts from, its SYSTEM, its TEMPLATE, its stops and its context."""
+    wanted = {
+        "FROM": f"./{from_}",
+        "ADAPTER": f"./{adapter}" if adapter else None,
+        "SYSTEM": system.strip() if system is not None else None,  # outer white space is the template's affair
+        "num_ctx": [str(num_ctx)],
+    }
 
     def says() -> str:
         read = parse_modelfile(path.read_text(encoding="utf-8"))
-        found = {"FROM": read["from"], "ADAPTER": read.get("adapter"), "num_ctx": read["parameters"].get("num_ctx")}
+        found = {"FROM": read["from"], "ADAPTER": read.get("adapter"), "SYSTEM": read.get("system"), "num_ctx": read["parameters"].get("num_ctx")}
+        if isinstance(found["SYSTEM"], str):
+            found["SYSTEM"] = found["SYSTEM"].strip()
         wrong = [f"{name} is {found[name]!r}, expected {value!r}" for name, value in wanted.items() if found[name] != value]
         if wrong:
             raise GateError("; ".join(wrong))
@@ -81,7 +90,7 @@ def modelfile_checks(path: Path, chat: Chat, *, from_: str, adapter: str | None,
         return f"renders the tokenizer's own text on every proof conversation; stops at {', '.join(ends)}"
 
     return [
-        holds("FROM and num_ctx", "the exported files, the run's context", says),
+        holds("FROM and num_ctx", "the exported files, the run's context, SYSTEM only where asked", says),
         holds("TEMPLATE and stops", "equal texts, and a stop for every end token", renders),
     ]
 

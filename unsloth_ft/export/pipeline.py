@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,35 @@ from rich.console import Console
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat
 from unsloth_ft.errors import GateError, UserError
-from unsloth_ft.export import gate, proof
+from unsloth_ft.export import gate, ollama, proof
 from unsloth_ft.export.gguf import write_gguf
+from unsloth_ft.export.gguf_lora import write_gguf_lora
 from unsloth_ft.export.merged import Merged, merge
 from unsloth_ft.export.modelfile import write_modelfile
 from unsloth_ft.export.ollama_model import context_tokens, end_texts, model_name, ollama_template
+from unsloth_ft.export.ollama_template import GoTemplate
 from unsloth_ft.export.targets import Target, complete
 from unsloth_ft.export.trained import Trained
 from unsloth_ft.record import RunDirectory, sha256
 from unsloth_ft.report import terminal
 
 
-def export(directory: RunDirectory, targets: Sequence[Target], *, base: BaseModel, chat: Chat, console: Console) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Options:
+    """How exports are made. `system` is the SYSTEM of a Modelfile; `offline`: no socket, not even to the user's own Ollama."""
+
+    system: str | None = None
+    offline: bool = False
+
+
+def export(
+    directory: RunDirectory, targets: Sequence[Target], *, base: BaseModel, chat: Chat, console: Console, options: Options = Options()
+) -> dict[str, Any]:
     """Makes each target that isn't there yet, and returns run.json.
 
     Raises GateError when an export is not what the adapter is; the file and the record of its checks are kept.
     """
-    exports = Exports(directory, complete(targets), base, chat, console)
+    exports = Exports(directory, complete(targets), base, chat, console, options)
     try:
         for target in exports.targets:
             if not exports.is_done(target):
@@ -63,12 +76,21 @@ def is_done(result: dict[str, Any] | None, directory: RunDirectory) -> bool:
 class Exports:
     """The exports of one run; what they share (the merged model, its answers) is made once."""
 
-    def __init__(self, directory: RunDirectory, targets: Sequence[Target], base: BaseModel, chat: Chat, console: Console) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        targets: Sequence[Target],
+        base: BaseModel,
+        chat: Chat,
+        console: Console,
+        options: Options = Options(),
+    ) -> None:
         self.directory = directory
         self.targets = targets
         self.base = base
         self.chat = chat
         self.console = console
+        self.options = options
         self.trained = Trained(directory, base, chat)
         self.hidden = directory.exports / ".merged"
         self.shown = directory.exports / "merged"
@@ -76,13 +98,22 @@ class Exports:
 
     def is_done(self, target: Target) -> bool:
         result = self.recorded(target)
-        if target.kind == "ollama" and result is not None and result.get("from") != self.gguf_path(self._ollama_gguf).name:
-            return False  # the Modelfile of another GGUF than the one asked for now
+        # The Modelfile of another GGUF than the one asked for now, or with another SYSTEM, is not the one asked for.
+        if result is not None and target.kind == "ollama" and result["from"] != self._ollama_source()[0].name:
+            return False
+        if result is not None and "system" in result and result["system"] != self.options.system:
+            return False
         return is_done(result, self.directory)
 
     def make(self, target: Target) -> dict[str, Any]:
         """Writes the target's files and passes them through the gate; what run.json says of it."""
-        making = {"adapter": self._adapter, "merged": self._merged, "gguf": self._gguf, "ollama": self._ollama}
+        making = {
+            "adapter": self._adapter,
+            "merged": self._merged,
+            "gguf": self._gguf,
+            "gguf-lora": self._gguf_lora,
+            "ollama": self._ollama,
+        }
         return making[target.kind](target)
 
     def check(self, target: Target) -> gate.Lines:
@@ -94,7 +125,11 @@ class Exports:
         if target.kind == "gguf":
             return gate.gguf_file(self.gguf_path(target), self.merged_folder(), str(target.quantization), self.trained)
         result = self.recorded(target)
-        return self._check_modelfile(self.directory.path / result["files"][0]["name"], self.directory.exports / result["from"])
+        files = [self.directory.path / file["name"] for file in result["files"]]
+        if target.kind == "gguf-lora":
+            return self._check_gguf_lora(files, str(target.quantization), system=result["system"])
+        gguf, adapter = (self.directory.exports / name if name else None for name in (result["from"], result["adapter"]))
+        return self._check_modelfile(files[0], gguf, adapter=adapter, system=result["system"])
 
     def remove_hidden(self) -> None:
         """Removes the merged model where it was only a step on the way."""
@@ -123,29 +158,88 @@ class Exports:
         read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", gate.WRITTEN_BACK)
         return self._result([path], gate.gguf_file(path, folder, quantization, self.trained, read_back=read_back))
 
+    def _gguf_lora(self, target: Target) -> dict[str, Any]:
+        quantization = str(target.quantization)
+        path, base = self._lora_paths(target)
+        write_gguf_lora(self.directory.adapter, self.base.folder, path)
+        written = write_gguf(self.base.folder, base, quantization=quantization)
+        read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", gate.WRITTEN_BACK)
+        modelfile, template = self._write_modelfile("Modelfile.lora", base, adapter=path)
+        files = [path, base, modelfile]
+        checks, notes = self._check_gguf_lora(files, quantization, system=self.options.system, read_back=read_back)
+        shared = f"{base.name} has the same bytes for every adapter on this base: keep one, and name it in each Modelfile's FROM"
+        return self._result(files, (checks, [*template.notes, *notes, shared, self._use(modelfile)])) | {"system": self.options.system}
+
+    def _check_gguf_lora(
+        self, files: Sequence[Path], quantization: str, *, system: str | None, read_back: gate.Line | None = None
+    ) -> gate.Lines:
+        path, base, modelfile = files
+        checks, notes = gate.gguf_lora(path, base, self.merged_folder(), quantization, self.trained, read_back=read_back)
+        more, further = self._check_modelfile(modelfile, base, adapter=path, system=system)
+        return [*checks, *more], [*notes, *further]
+
     def _ollama(self, target: Target) -> dict[str, Any]:
-        gguf = self.gguf_path(self._ollama_gguf)
+        gguf, adapter = self._ollama_source()
+        path, template = self._write_modelfile("Modelfile", gguf, adapter=adapter)
+        checks, notes = self._check_modelfile(path, gguf, adapter=adapter, system=self.options.system)
+        if all(line["ok"] for line in checks):
+            created, said = self._create(path)
+            checks, notes = [*checks, *created], [*notes, *said]
+        result = self._result([path], (checks, [*template.notes, *notes]))
+        return result | {"from": gguf.name, "adapter": adapter.name if adapter else None, "system": self.options.system}
+
+    def _write_modelfile(self, name: str, gguf: Path, *, adapter: Path | None = None) -> tuple[Path, GoTemplate]:
         template, _ = ollama_template(self.chat)
         path = write_modelfile(
-            self.directory.exports / "Modelfile",
+            self.directory.exports / name,
             gguf_name=gguf.name,
+            adapter=adapter.name if adapter else None,
             template=template,
             stops=end_texts(self.chat, self.base.folder),
             num_ctx=self.num_ctx(),
+            system=self.options.system,
             temperature=0.0,
         )
-        checks, notes = self._check_modelfile(path, gguf)
+        return path, template
+
+    def _check_modelfile(self, path: Path, gguf: Path, *, adapter: Path | None, system: str | None) -> gate.Lines:
+        ends = end_texts(self.chat, self.base.folder)
+        return gate.modelfile(path, gguf, self.trained, ends=ends, num_ctx=self.num_ctx(), adapter=adapter, system=system)
+
+    def _create(self, modelfile: Path) -> gate.Lines:
+        """The model in the user's own Ollama, asked one question; where there is none, the commands to type."""
+        why_not = ollama.unavailable(offline=self.options.offline)
+        if why_not:
+            return [], [f"not tried in Ollama: {why_not}", self._use(modelfile)]
         model = model_name(self.directory.read()["name"])
-        use = f"to use it: cd {self.directory.exports.name} && ollama create {model} -f Modelfile && ollama run {model}"
-        return self._result([path], (checks, [*template.notes, *notes, use])) | {"from": gguf.name}
+        ollama.create(modelfile, model)
+        answer = ollama.ask(model, self.trained.first_question, max_new_tokens=self.trained.longest)
+        check = proof.check(
+            "answers in Ollama", bool(answer.text.strip()) and answer.stopped, repr(answer.text), "an answer that the model ends itself"
+        )
+        return [check], [f"made in Ollama; to use it: {ollama.commands(modelfile, model)[1]}"]
 
-    def _check_modelfile(self, path: Path, gguf: Path) -> gate.Lines:
-        return gate.modelfile(path, gguf, self.trained, ends=end_texts(self.chat, self.base.folder), num_ctx=self.num_ctx())
+    def _use(self, modelfile: Path) -> str:
+        create, run = ollama.commands(Path(modelfile.name), model_name(self.directory.read()["name"]))
+        return f"to use it: cd {self.directory.exports.name} && {create} && {run}"
 
-    @property
-    def _ollama_gguf(self) -> Target:
-        """The GGUF that the Modelfile names: the last one asked for."""
-        return [target for target in self.targets if target.kind == "gguf"][-1]
+    def _ollama_source(self) -> tuple[Path, Path | None]:
+        """(GGUF, adapter's GGUF) that the Modelfile names: the last GGUF asked for, or else an adapter on its base."""
+        models = [target for target in self.targets if target.kind == "gguf"]
+        if models:
+            return self.gguf_path(models[-1]), None
+        path, base = self._lora_paths([target for target in self.targets if target.kind == "gguf-lora"][-1])
+        return base, path
+
+    def _lora_paths(self, target: Target) -> tuple[Path, Path]:
+        """(adapter's GGUF, its base's): the recorded files, or else new names."""
+        result = self.recorded(target)
+        if result is not None:
+            path, base = (self.directory.path / file["name"] for file in result["files"][:2])
+            return path, base
+        known = self.directory.read()
+        run, base_name = model_name(known["name"]), model_name(Path(known["base_model"]["model"]).name)
+        return self.directory.exports / f"{run}-lora.gguf", self.directory.exports / f"{base_name}-base-{target.quantization}.gguf"
 
     def num_ctx(self) -> int:
         trained = self.directory.read()["plan"]["max_seq_length"]["value"]

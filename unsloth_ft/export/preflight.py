@@ -26,13 +26,13 @@ def preflight(targets: Sequence[Target], base: BaseModel, chat: Chat, directory:
 
     Raises UserError for what can't be exported at all, MachineError when the disk is too small, with the numbers.
     """
-    quantizations = [target.quantization for target in complete(targets) if target.kind == "gguf"]
+    quantizations = [target.quantization for target in complete(targets) if target.is_gguf]
     for quantization in quantizations:
         check_quantization(quantization)
         check_shapes(read_architecture(base.folder), quantization)
     if quantizations:
         check_supported(base.folder, quantizations[0])  # reads the whole vocabulary, which is the same for all
-    if any(target.kind == "ollama" for target in targets):
+    if any(target.kind in ("ollama", "gguf-lora") for target in targets):
         ollama_template(chat)
     done = directory.read().get("exports", {}) if directory.record_file.is_file() else {}
     needed = disk_needed_bytes([target for target in complete(targets) if not _lies_there(done.get(str(target)), directory)], base)
@@ -46,7 +46,7 @@ def preflight(targets: Sequence[Target], base: BaseModel, chat: Chat, directory:
 
 def disk_needed_bytes(targets: Sequence[Target], base: BaseModel) -> int:
     """Merged model (also when it is only a step on the way) plus every GGUF; nothing for an adapter or a Modelfile."""
-    quantizations = [target.quantization for target in targets if target.kind == "gguf"]
+    quantizations = [target.quantization for target in targets if target.is_gguf]
     if not quantizations and not any(target.kind == "merged" for target in targets):
         return 0
     return int(parameter_count(base.folder) * (MERGED_BYTES_PER_WEIGHT + sum(BYTES_PER_WEIGHT[name] for name in quantizations)))

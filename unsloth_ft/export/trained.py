@@ -72,6 +72,13 @@ class Trained:
         own = [chat.ids(chat.render([Message("user", "What is LoRA?")], add_generation_prompt=True))] if not self.questions else []
         return [line["prompt_ids"] for line in self.questions] or own
 
+    @cached_property
+    def first_question(self) -> str:
+        """The first held-out question in words, or one of ours."""
+        file = self.directory.evaluation / "answers.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return json.loads(lines[0])["question"] if lines else "What is LoRA?"
+
     def answers(self, merged: Path) -> tuple[Answers | None, list[str]]:
         """(what both say, notes). None, and a note, where no device has room for the merged model."""
         try:
