@@ -174,7 +174,7 @@ def test_the_same_model_gives_the_same_bytes_whatever_its_folder_is_called(model
 
 
 def test_large_tensors_are_written_in_pieces_of_the_same_bytes(family_dir, family_gguf, tmp_path, monkeypatch):
-    monkeypatch.setattr(gguf_tensors, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(gguf_tensors, "CPU_CHUNK", 1000)
     written = write_gguf(family_dir("smollm2"), tmp_path / "pieces.gguf", quantization="q8_0")
     assert written.sha256 == sha256(family_gguf("smollm2", "q8_0"))
 
@@ -207,12 +207,18 @@ def test_checking_needs_no_torch(family_dir):
     subprocess.run([sys.executable, "-c", program, *folders], check=True)
 
 
+EXPECTED = (
+    "expected one of f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q5_1, q5_0, q4_k_m, q4_k_s, q4_1, q4_0, q3_k_l, q3_k_m, q3_k_s, q2_k"
+)
+
+
 @pytest.mark.parametrize(
     ("quantization", "message"),
     [
-        ("q4_k_m", "quantization 'q4_k_m' is not supported yet; expected one of f32, f16, bf16, q8_0."),
-        ("q8", "quantization 'q8' is unknown; expected one of f32, f16, bf16, q8_0. Did you mean q8_0"),
-        ("F16", "quantization 'F16' is unknown; expected one of f32, f16, bf16, q8_0. Did you mean f16, bf16"),
+        ("iq4_xs", f"quantization 'iq4_xs' is not supported yet; {EXPECTED}."),
+        ("q2_k_s", f"quantization 'q2_k_s' needs an importance matrix, in llama.cpp too; {EXPECTED}."),
+        ("q8", f"quantization 'q8' is unknown; {EXPECTED}. Did you mean q8_0"),
+        ("F16", f"quantization 'F16' is unknown; {EXPECTED}. Did you mean f16, bf16"),
     ],
 )
 def test_an_unknown_quantization_is_refused(quantization, message, family_dir):
@@ -224,7 +230,10 @@ def test_an_unknown_quantization_is_refused(quantization, message, family_dir):
 REFUSED_CONFIGS = {
     "'Gemma2ForCausalLM'; GGUF export knows LlamaForCausalLM": {"architectures": ["Gemma2ForCausalLM"]},
     "hidden_act is 'gelu'": {"hidden_act": "gelu"},
-    "blocks of 32, and hidden_size is 80": {"hidden_size": 80},
+    "'q8_0' wants rows in blocks of 32, and hidden_size is 80, intermediate_size is 112, num_attention_heads \\* head_dim is 80; use f16": {
+        "hidden_size": 80,
+        "intermediate_size": 112,
+    },
     "'<empty_output>' has id 16, and|has id 49151, and the model's embedding has 49000 rows": {"vocab_size": 49000},
 }
 

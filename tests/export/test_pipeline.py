@@ -99,8 +99,8 @@ def test_an_unknown_architecture_is_refused_before_training(trained, tmp_path):
 
 def test_an_unknown_quantization_is_refused_before_training(trained, tmp_path):
     base = trained[0]
-    with pytest.raises(UserError, match="^quantization 'q4_k_m' is not supported yet; expected one of f32, f16, bf16, q8_0"):
-        preflight([Target("gguf", "q4_k_m")], runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
+    with pytest.raises(UserError, match="^quantization 'iq4_xs' is not supported yet; expected one of f32, f16, bf16, q8_0"):
+        preflight([Target("gguf", "iq4_xs")], runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
 
 
 def test_a_chat_template_that_ollama_cannot_express_is_refused_before_training(trained, tmp_path):
@@ -114,22 +114,26 @@ def test_a_chat_template_that_ollama_cannot_express_is_refused_before_training(t
 
 def test_bytes_on_disk_are_the_merged_models_and_each_ggufs(trained):
     base = runs.base_model(trained[0])
-    weights = sum(tensor.numel() for tensor in load_file(trained[0] / "model.safetensors").values())
+    tensors = load_file(trained[0] / "model.safetensors").values()
+    weights = sum(tensor.numel() for tensor in tensors)
+    norms = sum(tensor.numel() for tensor in tensors if tensor.ndim == 1)  # in float32 whatever the quantization
 
     def needed(*targets):
         return disk_needed_bytes(complete(parse(targets)), base)
 
     assert needed() == needed("adapter") == 0
     assert needed("merged") == 2 * weights
-    assert needed("gguf:f16") == needed("merged", "gguf:f16") == 4 * weights
-    assert needed("ollama") == int((2 + 34 / 32) * weights)
-    assert needed("gguf:f32", "gguf:q8_0") == int((2 + 4 + 34 / 32) * weights)
+    assert needed("gguf:f16") == needed("merged", "gguf:f16") == 4 * weights + 2 * norms
+    q8_0 = (weights - norms) // 32 * 34 + 4 * norms
+    assert needed("ollama") == 2 * weights + q8_0
+    assert needed("gguf:f32", "gguf:q8_0") == 2 * weights + 4 * weights + q8_0
 
 
 def test_a_disk_that_is_too_small_is_said_with_both_numbers(trained, tmp_path, monkeypatch):
     base = trained[0]
     asked = []
     monkeypatch.setattr(ahead, "parameter_count", lambda folder: 8 * 10**9)
+    monkeypatch.setattr(ahead, "planned_bytes", lambda folder, quantization: 8 * 10**9 // 32 * 34)
     monkeypatch.setattr(ahead, "disk_free_bytes", lambda folder: asked.append(folder) or 20 * 2**30)
     with pytest.raises(MachineError) as caught:
         preflight(parse(["gguf:q8_0"]), runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))

@@ -6,26 +6,24 @@ the tensors, reads the file again and compares it with its source, and only then
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsloth_ft.errors import GateError, UserError, nearest
+from unsloth_ft.errors import GateError, UserError
+from unsloth_ft.export import gguf_read
+from unsloth_ft.export.gguf_bounds import largest_excess
 from unsloth_ft.export.gguf_metadata import add_architecture, add_sampling, add_vocabulary
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, rope_factors, tensor_names
 from unsloth_ft.export.gguf_place import placed
-from unsloth_ft.export.gguf_read import read_gguf, read_rows
-from unsloth_ft.export.gguf_tensors import BLOCK, Rows, Target, chunks, ggml_type, largest_excess, sources
+from unsloth_ft.export.gguf_tensors import Constant, Rows, Source, Target, ggml_type, quantizing_device, read_rows, sources
+from unsloth_ft.export.gguf_types import FILE_TYPES, USUAL, check_quantization, file_order, fitting_type, tensor_types
+from unsloth_ft.export.gguf_types import QUANTIZATIONS as QUANTIZATIONS  # part of this module's interface
 from unsloth_ft.export.gguf_vocab import Vocabulary, read_vocabulary
 from unsloth_ft.record import sha256
 
-QUANTIZATIONS = ("f32", "f16", "bf16", "q8_0")
-# Names that llama.cpp knows and this module does not write.
-OTHER_QUANTIZATIONS = (
-    "q4_0 q4_1 q5_0 q5_1 q2_k q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k tq1_0 tq2_0 mxfp4_moe "
-    "iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs iq3_xs iq3_s iq3_m iq4_nl iq4_xs"
-).split()
-FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}  # gguf.LlamaFileType
-SAMPLED_ROWS = 64  # rows of every tensor that are compared with its source after writing
+ALIGNMENT = 32  # each tensor begins at a multiple of it (gguf.GGUF_DEFAULT_ALIGNMENT)
+SAMPLES, SAMPLED_ROWS = 8, 8  # so many rows, at so many places of every tensor, are compared with their source after writing
 
 
 @dataclass(frozen=True)
@@ -60,27 +58,17 @@ def check_supported(model_dir: Path, quantization: str) -> Supported:
     return Supported(architecture.name, vocabulary.model, vocabulary.pre)
 
 
-def check_quantization(quantization: str) -> None:
-    if quantization in QUANTIZATIONS:
-        return
-    known = f"expected one of {', '.join(QUANTIZATIONS)}"
-    if quantization in OTHER_QUANTIZATIONS:
-        raise UserError(f"quantization {quantization!r} is not supported yet; {known}.")
-    near = nearest(quantization.lower(), (*QUANTIZATIONS, *OTHER_QUANTIZATIONS))
-    raise UserError(f"quantization {quantization!r} is unknown; {known}.{near}")
-
-
 def check_shapes(architecture: Architecture, quantization: str) -> None:
-    if quantization != "q8_0":
-        return
+    """Raises: UserError when not one matrix has rows that the quantization's blocks fill, so that all would be left in f16."""
+    usual = USUAL[quantization]
     widths = {
         "hidden_size": architecture.hidden_size,
         "intermediate_size": architecture.intermediate_size,
         "num_attention_heads * head_dim": architecture.heads * architecture.head_dim,
     }
-    for name, width in widths.items():
-        if width % BLOCK:
-            raise UserError(f"quantization 'q8_0' wants rows in blocks of {BLOCK}, and {name} is {width}; use f16 or bf16 for this model.")
+    if usual != "f16" and all(fitting_type(usual, width) == "f16" for width in widths.values()):
+        found = ", ".join(f"{name} is {width}" for name, width in widths.items())
+        raise UserError(f"quantization {quantization!r} wants rows in blocks of 32, and {found}; use f16 or bf16 for this model.")
 
 
 def write_gguf(model_dir: Path, path: Path, *, quantization: str) -> GgufFile:
@@ -96,31 +84,38 @@ def write_gguf(model_dir: Path, path: Path, *, quantization: str) -> GgufFile:
     architecture = read_architecture(model_dir)
     check_shapes(architecture, quantization)
     targets = plan_tensors(model_dir, architecture, quantization)
-    vocabulary = read_vocabulary(model_dir, vocab_size=targets[0].shape[0])
-    factors = rope_factors(architecture)
+    vocabulary = read_vocabulary(model_dir, vocab_size=architecture.vocab_size)
     with placed(path, needed_bytes=sum(target.size_bytes for target in targets)) as partial:
         write_file(partial, model_dir, architecture, vocabulary, targets, quantization)
-        verify_file(partial, targets, extra_tensors=0 if factors is None else 1)
+        verify_file(partial, targets)
         size, digest = partial.stat().st_size, sha256(partial)
-    return GgufFile(path, digest, size, quantization, len(targets) + (factors is not None))
+    return GgufFile(path, digest, size, quantization, len(targets))
 
 
-def plan_tensors(model_dir: Path, architecture: Architecture, quantization: str) -> list[Target]:
-    """The tensors in the order of the file (the embedding first), each with its type."""
+def planned_bytes(model_dir: Path, quantization: str) -> int:
+    """Exact size of the tensors in the GGUF file that `write_gguf` would make, from config.json and the weights' headers.
+
+    Metadata comes on top: a few megabytes with a large vocabulary.
+    """
+    targets = plan_tensors(model_dir, read_architecture(model_dir), quantization)
+    return sum(-(-target.size_bytes // ALIGNMENT) * ALIGNMENT for target in targets)
+
+
+def plan_tensors(model_dir: Path, architecture: Architecture, quantization: str) -> list[Target | Constant]:
+    """The tensors in the order of the file, each with its type."""
     found = sources(model_dir)
-    names = tensor_names(architecture, list(found), model_dir)
+    named = {name: found[hf_name] for hf_name, name in tensor_names(architecture, list(found), model_dir).items()}
+    check_tensor_shapes(named, architecture, model_dir)
+    types = tensor_types({name: source.shape for name, source in named.items()}, architecture, quantization)
     heads = {"attn_q": architecture.heads, "attn_k": architecture.kv_heads} if architecture.permuted else {}
-    targets = []
-    for hf_name, name in names.items():
-        source = found[hf_name]
-        one_dimensional = len(source.shape) == 1
-        part = name.split(".")[-2]
-        targets.append(Target(name, source, "f32" if one_dimensional else quantization, heads.get(part)))
-    check_tensor_shapes(targets, architecture, model_dir)
-    return targets
+    targets = {name: Target(name, source, types[name], heads.get(name.split(".")[-2])) for name, source in named.items()}
+    factors = rope_factors(architecture)
+    if factors is not None:
+        targets = {"rope_freqs.weight": Constant("rope_freqs.weight", factors), **targets}
+    return [targets[name] for name in file_order(targets, quantization)]
 
 
-def check_tensor_shapes(targets: list[Target], architecture: Architecture, model_dir: Path) -> None:
+def check_tensor_shapes(named: dict[str, Source], architecture: Architecture, model_dir: Path) -> None:
     """Raises: UserError when a tensor has not the shape that config.json says; llama.cpp would refuse the file, or worse."""
     hidden, wide = architecture.hidden_size, architecture.intermediate_size
     query, key = architecture.heads * architecture.head_dim, architecture.kv_heads * architecture.head_dim
@@ -135,63 +130,80 @@ def check_tensor_shapes(targets: list[Target], architecture: Architecture, model
         "ffn_up": (wide, hidden),
         "ffn_down": (hidden, wide),
     }
-    for target in targets:
-        expected = wanted.get(target.name.split(".")[-2])
-        if expected and target.shape not in (expected, expected[:1]):
+    for name, source in named.items():
+        expected = wanted.get(name.split(".")[-2])
+        if expected and source.shape not in (expected, expected[:1]):
             raise UserError(
-                f"{target.source.file}: {target.source.name!r} has the shape {list(target.shape)}, and {model_dir / 'config.json'} says "
+                f"{source.file}: {source.name!r} has the shape {list(source.shape)}, and {model_dir / 'config.json'} says "
                 f"{list(expected)}. They belong to different models."
             )
 
 
 def write_file(
-    path: Path, model_dir: Path, architecture: Architecture, vocabulary: Vocabulary, targets: list[Target], quantization: str
+    path: Path,
+    model_dir: Path,
+    architecture: Architecture,
+    vocabulary: Vocabulary,
+    targets: Sequence[Target | Constant],
+    quantization: str,
 ) -> None:
     import gguf
     import numpy
 
+    device = quantizing_device()
     writer = gguf.GGUFWriter(path, architecture.name)
     try:
         writer.add_type(gguf.GGUFType.MODEL)
-        writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[quantization]])
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         add_sampling(writer, model_dir)
         add_architecture(writer, architecture)
         add_vocabulary(writer, vocabulary)
-        factors = rope_factors(architecture)
-        if factors is not None:
-            writer.add_tensor_info("rope_freqs.weight", (len(factors),), numpy.dtype("float32"), 4 * len(factors), ggml_type("f32"))
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)  # last, as llama-quantize leaves these two
+        writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[quantization]])
         for target in targets:
             writer.add_tensor_info(target.name, target.shape, numpy.dtype("float32"), target.size_bytes, ggml_type(target.type_name))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        if factors is not None:
-            writer.write_tensor_data(factors)
         for target in targets:
-            writer.write_tensor_data(Rows(target))
+            writer.write_tensor_data(target.values if isinstance(target, Constant) else Rows(target, device))
     finally:
         writer.close()
 
 
-def verify_file(path: Path, targets: list[Target], *, extra_tensors: int) -> None:
+def verify_file(path: Path, targets: Sequence[Target | Constant]) -> None:
     """Read the file back: the tensors are all there, with their shapes and types, whole, finite, and equal to their source.
 
-    The first rows of every tensor are decoded and compared with the source; the difference must be rounding, no more.
+    Rows from all over every tensor are decoded and compared with the source; the difference must be rounding, no more.
 
     Raises: GateError naming the tensor that does not hold.
     """
-    import numpy
-
-    tensors = read_gguf(path).tensors
-    if len(tensors) != len(targets) + extra_tensors:
-        raise GateError(f"{path}: holds {len(tensors)} tensors, expected {len(targets) + extra_tensors}. Export again.")
+    tensors = gguf_read.read_gguf(path).tensors
+    if len(tensors) != len(targets):
+        raise GateError(f"{path}: holds {len(tensors)} tensors, expected {len(targets)}. Export again.")
     for target in targets:
         tensor = tensors.get(target.name)
         if tensor is None or tensor.shape != target.shape or tensor.ggml_type != ggml_type(target.type_name):
             raise GateError(f"{path}: the tensor {target.name!r} is missing or has another shape or type than was written. Export again.")
-        sampled = SAMPLED_ROWS if len(target.shape) > 1 else None
-        wanted = next(chunks(target))[:sampled]
-        found = read_rows(path, tensor, rows=len(wanted))
-        if not numpy.isfinite(found).all() or largest_excess(wanted, found, target.type_name) > 0.0:
+        if not all(holds(path, tensor, target, start, stop) for start, stop in samples(target)):
             raise GateError(f"{path}: the tensor {target.name!r} does not read back as its source. The disk may be failing; export again.")
+
+
+def samples(target: Target | Constant) -> list[tuple[int, int]]:
+    """First and one past the last row of each place that is compared; whole heads where rows are reordered, all of a short tensor."""
+    rows, unit = target.shape[0], target.head_rows
+    length = -(-SAMPLED_ROWS // unit) * unit
+    if len(target.shape) == 1 or rows <= SAMPLES * length:
+        return [(0, rows)]
+    starts = {(rows - length) * i // (SAMPLES - 1) // unit * unit for i in range(SAMPLES)}
+    return [(start, start + length) for start in sorted(starts)]
+
+
+def holds(path: Path, tensor: gguf_read.TensorInfo, target: Target | Constant, start: int, stop: int) -> bool:
+    import numpy
+
+    found = gguf_read.read_rows(path, tensor, start=start, rows=stop - start)
+    if isinstance(target, Constant):
+        return bool((found == target.values[start:stop]).all())
+    with target.source.file.open("rb") as stream:
+        wanted = read_rows(stream, target, start, stop).float().numpy()
+    return bool(numpy.isfinite(found).all()) and largest_excess(wanted, found, target.type_name) == 0.0

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export.gguf import GgufFile
+from unsloth_ft.export.gguf_bounds import largest_excess
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, tensor_names
 from unsloth_ft.export.gguf_place import placed
 from unsloth_ft.export.gguf_read import Contents, read_gguf, read_rows
-from unsloth_ft.export.gguf_tensors import F16_OVERFLOW, ggml_type, largest_excess, permute, size_bytes, sources
+from unsloth_ft.export.gguf_tensors import F16_OVERFLOW, ggml_type, permute, sources
+from unsloth_ft.export.gguf_types import size_bytes
 from unsloth_ft.export.lora import Adapter, read_adapter
 from unsloth_ft.record import sha256
 

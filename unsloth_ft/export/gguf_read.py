@@ -132,15 +132,15 @@ class Parser:
         return TensorInfo(name, shape, kind, offset, count // block * block_bytes)
 
 
-def read_rows(path: Path, tensor: TensorInfo, *, rows: int | None = None) -> Any:
-    """The first `rows` rows of a tensor (the values of a one-dimensional one), or all, decoded to float32."""
+def read_rows(path: Path, tensor: TensorInfo, *, start: int = 0, rows: int | None = None) -> Any:
+    """`rows` rows of a tensor (values of a one-dimensional one) from `start` on, or all of them, decoded to float32."""
     import gguf
     import numpy
 
     kind = gguf.GGMLQuantizationType(tensor.ggml_type)
     block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-    count = tensor.shape[0] if rows is None else min(rows, tensor.shape[0])
-    columns = tensor.shape[1:] or (1,)
-    values = count * columns[0]
-    raw = numpy.fromfile(path, dtype="uint8", count=values // block * block_bytes, offset=tensor.offset)
+    count = tensor.shape[0] - start if rows is None else min(rows, tensor.shape[0] - start)
+    columns = tensor.shape[1] if len(tensor.shape) > 1 else 1
+    row_bytes = columns * block_bytes // block
+    raw = numpy.fromfile(path, dtype="uint8", count=count * row_bytes, offset=tensor.offset + start * row_bytes)
     return gguf.dequantize(raw.reshape(count, -1), kind).reshape(count, *tensor.shape[1:])

@@ -1,4 +1,7 @@
-"""Tensors from safetensors into a GGUF file, a few rows at a time: memory stays flat whatever the size of the model."""
+"""Tensors from safetensors into a GGUF file, some rows at a time: memory stays flat whatever the size of the model.
+
+Files are read, not mapped: mapped pages would count as this process's memory.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,21 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from unsloth_ft.errors import GateError, UserError
+from unsloth_ft.export import shards
+from unsloth_ft.export.gguf_types import size_bytes
 
-CHUNK_BYTES = 64 * 2**20  # of float32; quantizing in numpy takes a few times as much beside it
-# Largest difference that rounding can make, relative to the largest value of a block (q8_0: 127 steps of a float16 scale) or to the
-# value itself (f16: 11 significant bits, bf16: 8); a little is added for the scale's own rounding.
-ROUNDING = {"f32": 0.0, "f16": 2.0**-11, "bf16": 2.0**-8, "q8_0": 0.5 / 127 + 2.0**-11}
+if TYPE_CHECKING:
+    import torch
+
+# Weights that are read and quantized at a time: 16 MB in float32 on a CPU. A GPU is worth its transfers with more.
+CPU_CHUNK = 2**22
+GPU_CHUNK = 2**24
+GPU_BYTES = 4 * 2**30  # what quantizing a GPU's chunk takes at most (q2_K), and some room
 F16_OVERFLOW = 65520.0  # from here on a value rounds to infinity
-SMALLEST_F16 = 2.0**-24  # half floats near zero are this far apart
-BLOCK = 32  # values that share a scale in q8_0
+DIRECT = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}  # types that are torch's own
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,11 @@ class Source:
 
     name: str
     file: Path
-    shape: tuple[int, ...]
+    stored: shards.Stored
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Target:
 
     name: str
     source: Source
-    type_name: str  # a key of ROUNDING
+    type_name: str  # a key of gguf_types.BLOCKS
     heads: int | None = None
 
     @property
@@ -45,20 +56,45 @@ class Target:
     def size_bytes(self) -> int:
         return size_bytes(self.shape, self.type_name)
 
+    @property
+    def head_rows(self) -> int:
+        """Rows that have to be read together."""
+        return 1 if self.heads is None else self.shape[0] // self.heads
 
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that is computed, not read: `values` in float32, one-dimensional."""
+
+    name: str
+    values: Any
+    type_name: str = "f32"
+    head_rows: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def size_bytes(self) -> int:
+        return self.values.nbytes
+
+
+@dataclass(frozen=True)
 class Rows:
     """What `gguf.GGUFWriter.write_tensor_data` needs of an array, made chunk by chunk: its size, and a way into the file."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.nbytes = target.size_bytes
+    target: Target
+    device: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.target.size_bytes
 
     def tofile(self, file: BinaryIO) -> None:
-        import gguf
-
-        for values in chunks(self.target):
-            check_finite(values, self.target)
-            gguf.quantize(values, ggml_type(self.target.type_name)).tofile(file)
+        step = CPU_CHUNK if self.device == "cpu" else GPU_CHUNK
+        for values in chunks(self.target, step):
+            file.write(encode(values, self.target, self.device))
 
 
 def sources(model_dir: Path) -> dict[str, Source]:
@@ -66,41 +102,33 @@ def sources(model_dir: Path) -> dict[str, Source]:
 
     Raises: UserError when a shard is missing or holds other tensors than the index says.
     """
-    from safetensors import SafetensorError, safe_open
-
     index = model_dir / "model.safetensors.index.json"
-    single = model_dir / "model.safetensors"
     weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else None
-    files = sorted({model_dir / name for name in weight_map.values()}) if weight_map else [single]
+    files = sorted({model_dir / name for name in weight_map.values()}) if weight_map else [model_dir / "model.safetensors"]
     found: dict[str, Source] = {}
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: not found. Export a folder with a complete merged model (safetensors).")
-        try:
-            with safe_open(file, "pt") as tensors:
-                found |= {name: Source(name, file, tuple(tensors.get_slice(name).get_shape())) for name in tensors.keys()}
-        except SafetensorError as error:
-            raise UserError(f"{file}: not a whole safetensors file ({error}). Write the merged model again.") from error
+        found |= {name: Source(name, file, stored) for name, stored in shards.read_header(file).items()}
     if weight_map and set(weight_map) != set(found):
         other = min(set(weight_map) ^ set(found))
         raise UserError(f"{index}: does not agree with its shards about the tensor {other!r}. Write the merged model again.")
     return found
 
 
-def chunks(target: Target) -> Iterator[Any]:
-    """The tensor's values as float32 arrays of whole rows, in the order of the file."""
-    import torch
-    from safetensors import safe_open
+def chunks(target: Target, step: int) -> Iterator[torch.Tensor]:
+    """The tensor's values as stored, about `step` of them at a time: whole rows, in the order of the GGUF file."""
+    rows = max(1, step * target.shape[0] // max(1, target.source.stored.size))
+    rows = max(1, rows // target.head_rows) * target.head_rows
+    with target.source.file.open("rb") as stream:
+        for start in range(0, target.shape[0], rows):
+            yield read_rows(stream, target, start, min(start + rows, target.shape[0]))
 
-    with safe_open(target.source.file, "pt") as tensors:
-        rows = tensors.get_slice(target.source.name)
-        if target.heads is not None or len(target.shape) == 1:  # reordering needs the whole; q and k are small
-            whole = tensors.get_tensor(target.source.name).to(torch.float32)
-            yield (whole if target.heads is None else permute(whole, target.heads)).numpy()
-            return
-        step = max(1, CHUNK_BYTES // (4 * target.shape[1]))
-        for start in range(0, target.shape[0], step):
-            yield rows[start : start + step].to(torch.float32).numpy()
+
+def read_rows(stream: BinaryIO, target: Target, start: int, stop: int) -> torch.Tensor:
+    """Rows of the GGUF tensor (whole heads where they are reordered) as stored, `(rows, …)`, in memory of their own."""
+    values = shards.read_rows(stream, target.source.stored, start, stop).reshape(-1, *target.shape[1:])
+    return values if target.heads is None else permute(values, (stop - start) // target.head_rows)
 
 
 def permute(weight: Any, heads: int) -> Any:
@@ -112,41 +140,45 @@ def permute(weight: Any, heads: int) -> Any:
     return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape).contiguous()
 
 
-def check_finite(values: Any, target: Target) -> None:
-    """Raises: GateError when the source holds NaN or infinity, or a value that float16 can't hold."""
-    import numpy
+def encode(values: torch.Tensor, target: Target, device: str) -> memoryview:
+    """The values' bytes in the file.
 
+    Raises: GateError when the source holds NaN or infinity, or a value or a block's scale that float16 can't hold.
+    """
+    import torch
+
+    from unsloth_ft.export.kquants import quantize
+
+    check_finite(values, target)
+    if target.type_name in DIRECT:
+        return shards.as_bytes(values.to(getattr(torch, DIRECT[target.type_name])))
+    try:
+        return quantize(values.to(device).to(torch.float32), target.type_name).cpu().numpy().data
+    except OverflowError as error:
+        where = f"{target.source.file}: the tensor {target.source.name!r}"
+        raise GateError(f"{where} can't be written as {target.type_name}: {error}. Export as bf16.") from error
+
+
+def check_finite(values: torch.Tensor, target: Target) -> None:
+    low, high = (float(value) for value in values.aminmax())  # NaN, where there is one
+    largest = max(abs(low), abs(high))
     where = f"{target.source.file}: the tensor {target.source.name!r}"
-    largest = float(numpy.abs(values).max())
-    if not numpy.isfinite(largest):
+    if not largest < float("inf"):
         raise GateError(f"{where} holds NaN or infinity. The model is broken; nothing was exported.")
     if target.type_name == "f16" and largest >= F16_OVERFLOW:
         raise GateError(f"{where} reaches {largest:.6g}, and f16 ends at 65504. Export as bf16 or q8_0.")
 
 
-def size_bytes(shape: tuple[int, ...], type_name: str) -> int:
-    import gguf
+def quantizing_device() -> str:
+    """A GPU with room to quantize on, or the CPU."""
+    import torch
 
-    block, block_bytes = gguf.GGML_QUANT_SIZES[ggml_type(type_name)]
-    count = 1
-    for size in shape:
-        count *= size
-    return count // block * block_bytes
+    if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > GPU_BYTES:
+        return "cuda"
+    return "cpu"
 
 
 def ggml_type(type_name: str) -> Any:
     import gguf
 
     return gguf.GGMLQuantizationType[type_name.upper()]
-
-
-def largest_excess(wanted: Any, found: Any, type_name: str) -> float:
-    """How far `found` is from `wanted` beyond what rounding explains, both `(rows, columns)` in float32; 0.0 when it is not."""
-    import numpy
-
-    scale = numpy.abs(wanted)
-    if type_name == "q8_0":
-        blocks = scale.reshape(-1, BLOCK)
-        scale = numpy.broadcast_to(blocks.max(axis=1, keepdims=True), blocks.shape).reshape(wanted.shape)
-    allowed = scale * ROUNDING[type_name] + (0.0 if type_name == "f32" else SMALLEST_F16)
-    return float(numpy.maximum(numpy.abs(wanted - found) - allowed, 0.0).max())

@@ -8,7 +8,7 @@ from typing import Any
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat
 from unsloth_ft.errors import MachineError
-from unsloth_ft.export.gguf import check_quantization, check_shapes, check_supported
+from unsloth_ft.export.gguf import check_quantization, check_shapes, check_supported, planned_bytes
 from unsloth_ft.export.gguf_model import read_architecture
 from unsloth_ft.export.merged import parameter_count
 from unsloth_ft.export.ollama_model import ollama_template
@@ -16,8 +16,6 @@ from unsloth_ft.export.targets import Target, complete
 from unsloth_ft.hardware import disk_free_bytes
 from unsloth_ft.record import RunDirectory
 
-# Bytes a weight, from the formats' block sizes: q8_0 holds 32 weights in 34 bytes.
-BYTES_PER_WEIGHT = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32}
 MERGED_BYTES_PER_WEIGHT = 2
 
 
@@ -49,7 +47,8 @@ def disk_needed_bytes(targets: Sequence[Target], base: BaseModel) -> int:
     quantizations = [target.quantization for target in targets if target.is_gguf]
     if not quantizations and not any(target.kind == "merged" for target in targets):
         return 0
-    return int(parameter_count(base.folder) * (MERGED_BYTES_PER_WEIGHT + sum(BYTES_PER_WEIGHT[name] for name in quantizations)))
+    merged = parameter_count(base.folder) * MERGED_BYTES_PER_WEIGHT
+    return merged + sum(planned_bytes(base.folder, quantization) for quantization in quantizations)
 
 
 def _lies_there(result: dict[str, Any] | None, directory: RunDirectory) -> bool:

@@ -43,6 +43,9 @@ LIMITS = {
     "f16": Limits(0.9, 0.1, 0.01),
     "bf16": Limits(0.9, 0.5, 0.05),
     "q8_0": Limits(0.8, 1.5, 0.3),
+    **{name: Limits(0.5, 3.0, 0.6) for name in ("q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0")},
+    **{name: Limits(0.3, 5.0, 0.9) for name in ("q4_k_m", "q4_k_s", "q4_1", "q4_0")},
+    **{name: Limits(0.1, 8.0, 3.0) for name in ("q3_k_l", "q3_k_m", "q3_k_s", "q2_k")},
 }
 SAME_ROUNDING = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
