@@ -21,7 +21,7 @@ def peft_model(base: Path, *, r: int = 4, std: float = 0.05, **more: Any) -> Any
     values = {"lora_alpha": 8, "target_modules": list(PROJECTIONS), "task_type": "CAUSAL_LM", **more}
     adapted = get_peft_model(model, LoraConfig(r=r, **values))
     for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name or "lora_embedding_A" in name:  # what PEFT begins with zeros
             torch.nn.init.normal_(parameter, std=std)
     return adapted
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import gguf as official
 import numpy
@@ -12,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.export import merge_cases, oracle
+from tests import families, oracle
+from tests.export import merge_cases
 from tests.export.adapters import change_config, change_weights, peft_model, save
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import gguf_lora, gguf_place
@@ -153,11 +157,26 @@ def test_the_same_adapter_gives_the_same_bytes_and_two_adapters_of_one_base_shar
 # -- llama.cpp's own converter ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["llama31", "mistral-v03", "qwen25", "qwen3", "smollm2"])
-@pytest.mark.parametrize("type_name", ["f32", "f16"])
-def test_the_tensors_are_bit_for_bit_those_of_llama_cpps_converter(family, type_name, adapter_dir, family_dir, tmp_path):
-    theirs = oracle.convert_lora(adapter_dir(family), family_dir(family), tmp_path / "theirs.gguf", type_name=type_name)
-    ours = write_gguf_lora(adapter_dir(family), family_dir(family), tmp_path / "ours.gguf", type_name=type_name).path
+def converted(adapter, base, path, *, type_name="f32"):
+    """What llama.cpp's converter makes of a PEFT adapter."""
+    if not oracle.is_here():
+        pytest.skip(oracle.MISSING)
+    script = oracle.llama_cpp() / "convert_lora_to_gguf.py"
+    command = [sys.executable, str(script), "--outfile", str(path), "--outtype", type_name, "--base", str(base), str(adapter)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+CONVERTED = [(family, "f32", {}) for family in families.EXPORT_FAMILIES]
+CONVERTED += [("smollm2", "f16", {}), ("mistral-v03", "f32", {"target_modules": ["k_proj", "embed_tokens", "lm_head"]})]
+
+
+@pytest.mark.parametrize(("family", "type_name", "settings"), CONVERTED)
+def test_the_tensors_are_bit_for_bit_those_of_llama_cpps_converter(family, type_name, settings, adapter_dir, family_dir, tmp_path):
+    adapter = adapter_dir(family, **settings)
+    theirs = converted(adapter, family_dir(family), tmp_path / "theirs.gguf", type_name=type_name)
+    ours = write_gguf_lora(adapter, family_dir(family), tmp_path / "ours.gguf", type_name=type_name).path
     (our_fields, our_tensors), (their_fields, their_tensors) = contents(ours), contents(theirs)
     assert set(our_tensors) == set(their_tensors)
     for name, values in their_tensors.items():
@@ -170,7 +189,7 @@ def test_the_tensors_are_bit_for_bit_those_of_llama_cpps_converter(family, type_
 def test_llama_cpps_converter_loses_the_square_root_of_rslora(adapter_dir, family_dir, tmp_path):
     """The one known difference: it writes lora_alpha as it stands, so llama.cpp would apply 8 / 16 where 8 / sqrt(16) was trained."""
     folder = adapter_dir(r=16, lora_alpha=8, use_rslora=True)
-    theirs = oracle.convert_lora(folder, family_dir("smollm2"), tmp_path / "theirs.gguf")
+    theirs = converted(folder, family_dir("smollm2"), tmp_path / "theirs.gguf")
     ours = write_gguf_lora(folder, family_dir("smollm2"), tmp_path / "ours.gguf").path
     assert (contents(theirs)[0]["adapter.lora.alpha"], contents(ours)[0]["adapter.lora.alpha"]) == (8.0, 32.0)
     assert {name: values.tobytes() for name, values in contents(theirs)[1].items()} == {
@@ -203,18 +222,53 @@ def test_what_llama_cpp_does_not_add_to_a_weight_is_refused_by_name(values, what
     assert not (tmp_path / "lora.gguf").exists()
 
 
-@pytest.mark.parametrize(
-    ("kind", "what"), [("embedding-lora", "model.embed_tokens"), ("head-lora", "lm_head"), ("resized", "lm_head and model.embed_tokens")]
-)
-def test_changed_embeddings_and_whole_tensors_are_refused_by_name(kind, what, tmp_path):
+def test_a_whole_tensor_that_is_not_the_bases_is_refused_by_name(tmp_path):
     base = merge_cases.small_base("llama31", tmp_path / "base")
-    adapter = merge_cases.train(base, merge_cases.KINDS[kind], tmp_path / "adapter")
+    adapter = merge_cases.train(base, merge_cases.KINDS["resized"], tmp_path / "adapter")
     with pytest.raises(UserError) as raised:
         write_gguf_lora(adapter, base, tmp_path / "lora.gguf")
     assert str(raised.value) == (
-        f"adapter: the adapter changes or brings along {what}; an adapter file of ours holds updates of linear layers only. "
-        "Export merged or gguf:QUANT, which hold everything that was trained."
+        "adapter: the adapter holds its own lm_head.weight and model.embed_tokens.weight, other than the base's; an adapter file of llama.cpp "
+        "holds updates of the base's weights only. Export merged or gguf:QUANT, which hold everything that was trained."
     )
+
+
+@pytest.mark.parametrize("kind", ["embedding-lora", "head-lora", "both-lora"])
+def test_updates_of_tied_ends_are_refused(kind, tmp_path):
+    base = merge_cases.small_base("qwen25", tmp_path / "base")
+    adapter = merge_cases.train(base, merge_cases.KINDS[kind], tmp_path / "adapter")
+    with pytest.raises(UserError, match=r"has an update of its own, and the base's output is its embedding \(tie_word_embeddings\)"):
+        write_gguf_lora(adapter, base, tmp_path / "lora.gguf")
+
+
+def test_an_embedding_that_was_saved_along_has_to_be_the_bases(tmp_path):
+    """PEFT saves the whole embedding beside its update; of the base as it is, that is nothing new."""
+    base = merge_cases.small_base("llama31", tmp_path / "base")
+    adapter = merge_cases.train(base, merge_cases.KINDS["embedding-lora"], tmp_path / "adapter")
+    name = "base_model.model.model.embed_tokens.base_layer.weight"
+    assert name in load_file(adapter / "adapter_model.safetensors")
+    assert write_gguf_lora(adapter, base, tmp_path / "lora.gguf").tensor_count == 14
+    change_weights(adapter, lambda state: state[name][-1:].mul_(2.0))
+    with pytest.raises(UserError, match="the adapter holds its own model.embed_tokens.weight, other than the base's"):
+        write_gguf_lora(adapter, base, tmp_path / "lora.gguf")
+
+
+def test_patterns_of_rank_and_alpha_go_into_b_where_one_alpha_is_not_enough(tmp_path):
+    base = merge_cases.small_base("smollm2", tmp_path / "base")
+    adapter = merge_cases.train(base, merge_cases.KINDS["rslora-with-patterns"], tmp_path / "adapter")
+    metadata, tensors = contents(write_gguf_lora(adapter, base, tmp_path / "lora.gguf").path)
+    state = load_file(adapter / "adapter_model.safetensors")
+    alpha = metadata["adapter.lora.alpha"]
+    # q_proj: alpha 3, r 4; v_proj: alpha 8, r 9; down_proj: alpha 8, r 4. By rsLoRA 3/2, 8/3 and 4.
+    scales = {"attn_v": ("self_attn.v_proj", 8 / 3), "ffn_down": ("mlp.down_proj", 4.0)}
+    for part, (module, scale) in scales.items():
+        b = state[f"base_model.model.model.layers.1.{module}.lora_B.weight"].numpy()
+        rank = b.shape[1]
+        written = tensors[f"blk.1.{part}.weight.lora_b"] * numpy.float32(alpha / rank)
+        numpy.testing.assert_allclose(written, scale * b, rtol=1e-6)
+    q = state["base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"].numpy()
+    written = gguf_lora.unpermute(tensors["blk.1.attn_q.weight.lora_b"], 8) * numpy.float32(alpha / 4)
+    numpy.testing.assert_allclose(written, 1.5 * q, rtol=1e-6)
 
 
 def test_what_peft_writes_for_plain_lora_is_expressible(adapter_dir):

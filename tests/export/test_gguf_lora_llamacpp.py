@@ -16,10 +16,22 @@ from unsloth_ft.export.gguf_lora import write_gguf_lora
 KINDS = {
     "LoRA": {"r": 4, "lora_alpha": 8},
     "rsLoRA": {"r": 16, "lora_alpha": 8, "use_rslora": True},  # scale 2, where 8 / 16 would be a half
-    "with lm_head": {"r": 4, "target_modules": ["q_proj", "down_proj", "lm_head"]},
+    "patterns": {
+        "r": 4,
+        "use_rslora": True,
+        "rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 7},
+        "alpha_pattern": {"k_proj": 2, "layers.0.self_attn.o_proj": 20},
+    },
+    "embedding and output": {"r": 4, "target_modules": ["q_proj", "down_proj", "embed_tokens", "lm_head"]},
+    "embedding and output, patterns": {
+        "r": 4,
+        "target_modules": ["q_proj", "down_proj", "embed_tokens", "lm_head"],
+        "alpha_pattern": {"embed_tokens": 3, "lm_head": 12},
+    },
 }
 PAIRS = [(family, kind) for family in ("smollm2", "mistral-v03", "qwen25", "qwen3") for kind in ("LoRA", "rsLoRA")]
-PAIRS += [("llama31", "rsLoRA"), ("mistral-v03", "with lm_head")]
+PAIRS += [("llama31", "rsLoRA"), ("smollm2", "patterns"), ("qwen3", "patterns")]
+PAIRS += [("mistral-v03", "embedding and output"), ("llama31", "embedding and output, patterns")]
 
 
 @pytest.fixture(scope="module")

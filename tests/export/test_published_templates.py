@@ -1,6 +1,6 @@
 """Every chat template that llama.cpp's source carries (70 published ones): derived and equal by Go's own engine, or refused for a reason.
 
-Skipped where llama.cpp's source is not at hand (tests/export/oracle.py).
+Skipped where llama.cpp's source is not at hand (tests/oracle.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from tests.export import oracle
+from tests import oracle
 from tests.export.chat_templates import Case
 from unsloth_ft.errors import UserError
 from unsloth_ft.export.ollama_template import derive_template, proof_conversations
@@ -49,8 +49,10 @@ def conversations(name: str, *, with_system: bool, trimmed: tuple[str, ...]) -> 
 @pytest.fixture(scope="module")
 def outcomes():
     """Name → (the case, its derived TEMPLATE or None, why it is refused)."""
+    if not oracle.is_here():
+        pytest.skip(oracle.MISSING)
     found = {}
-    for file in sorted((oracle.llama_cpp_source() / "models" / "templates").glob("*.jinja")):
+    for file in sorted((oracle.llama_cpp() / "models" / "templates").glob("*.jinja")):
         case = Case(file.read_text(encoding="utf-8"), "<s>", "</s>")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # published templates hold odd escapes

@@ -12,7 +12,7 @@ from tests.export.chat_templates import chat as messages_of
 from tests.export.test_llamacpp import LlamaCpp
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.export.ollama_template import proof_conversations
-from unsloth_ft.export.pipeline import ollama_template
+from unsloth_ft.export.ollama_model import ollama_template
 
 MORE = {
     "a question alone": messages_of("user:Hi"),
@@ -37,7 +37,7 @@ def prepared(family_dir):
     return get
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("family", families.EXPORT_FAMILIES)
 def test_the_ids_of_what_go_writes_are_the_tokenizers_own(family, prepared, go_render):
     chat, template, bos, conversations = prepared(family)
     written = go_render([(template.text, messages) for messages in conversations.values()])
@@ -50,7 +50,7 @@ def test_the_ids_of_what_go_writes_are_the_tokenizers_own(family, prepared, go_r
     assert len(conversations) == 84 or not template.takes_system
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("family", families.EXPORT_FAMILIES)
 def test_the_runner_makes_the_same_ids_with_the_bos_that_it_adds(family, prepared, family_gguf, go_render):
     """llama.cpp, asked as Ollama asks it: TEMPLATE's text, special tokens recognized, and BOS added where the file says so."""
     chat, template, _, conversations = prepared(family)

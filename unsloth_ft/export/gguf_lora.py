@@ -19,9 +19,11 @@ from unsloth_ft.export.gguf_bounds import largest_excess
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, tensor_names
 from unsloth_ft.export.gguf_place import placed
 from unsloth_ft.export.gguf_read import Contents, read_gguf, read_rows
-from unsloth_ft.export.gguf_tensors import F16_OVERFLOW, ggml_type, permute, sources
+from unsloth_ft.export.gguf_tensors import F16_OVERFLOW, Source, ggml_type, permute, sources
 from unsloth_ft.export.gguf_types import size_bytes
 from unsloth_ft.export.lora import Adapter, read_adapter
+from unsloth_ft.export.shards import Stored
+from unsloth_ft.export.shards import read_rows as read_rows_of_adapter
 from unsloth_ft.record import sha256
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # Name → gguf.LlamaFileType. An adapter is small: of an 8B model at r=16, 168 MB in f32.
 TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16"}
+EMBEDDING = "token_embd.weight"
+COMPARED_ROWS = 4096  # of a whole tensor at a time
 # Fields of adapter_config.json (peft.LoraConfig) whose effect is more than scale · B·A on a weight, which is all that llama.cpp adds.
 INEXPRESSIBLE = {
     "use_dora": "DoRA's magnitudes",
@@ -51,7 +55,7 @@ class Update:
     a: torch.Tensor
     b: torch.Tensor
     scale: float
-    heads: int | None
+    heads: int | None = None
 
     @property
     def alpha(self) -> float:
@@ -60,14 +64,22 @@ class Update:
 
         return float(numpy.float32(self.scale * self.a.shape[0]))
 
-    def factor(self, alpha: float) -> float:
-        """What B is multiplied with so that llama.cpp's alpha / rank comes to this module's scale."""
-        return 1.0 if self.alpha == alpha else self.scale * self.a.shape[0] / alpha
+    def sides(self, alpha: float) -> dict[str, torch.Tensor]:
+        """What llama.cpp multiplies, rows as HF has them. B takes what its alpha / rank lacks of this module's scale.
+
+        Of an embedding it looks up the token's row of `lora_a` and multiplies that with `lora_b` (build_inp_embd in its
+        src/llama-graph.cpp): there the factors of the weight `(vocabulary, hidden)` change places, and the second is transposed.
+        """
+        factor = 1.0 if self.alpha == alpha else self.scale * self.a.shape[0] / alpha
+        a, b = (self.b, self.a.T.contiguous()) if self.name == EMBEDDING else (self.a, self.b)
+        return {f"{self.name}.lora_a": a, f"{self.name}.lora_b": b * factor}
 
     def tensors(self, alpha: float) -> dict[str, torch.Tensor]:
         """The two tensors of the file, in float32."""
-        b = self.b * self.factor(alpha)
-        return {f"{self.name}.lora_a": self.a, f"{self.name}.lora_b": b if self.heads is None else permute(b, self.heads)}
+        sides = self.sides(alpha)
+        if self.heads is not None:
+            sides[f"{self.name}.lora_b"] = permute(sides[f"{self.name}.lora_b"], self.heads)
+        return sides
 
 
 def write_gguf_lora(adapter_dir: Path, base_dir: Path, path: Path, *, type_name: str = "f32") -> GgufFile:
@@ -125,19 +137,16 @@ def inexpressible(config: Mapping[str, Any]) -> tuple[str, ...]:
 def plan_updates(adapter: Adapter, architecture: Architecture, adapter_dir: Path, base_dir: Path) -> list[Update]:
     """The adapter's modules in the order of the base's file.
 
-    Raises: UserError naming the module that the base has not, or has in another shape.
+    Raises: UserError naming the module that the base has not, or has in another shape, and what is no update of a weight.
     """
-    whole = sorted({*adapter.embeddings, *(name.removesuffix(".weight") for name in (*adapter.replaced, *adapter.base_layers))})
-    if whole:
-        raise UserError(
-            f"{adapter_dir.name}: the adapter changes or brings along {' and '.join(whole)}; an adapter file of ours holds updates of linear "
-            "layers only. Export merged or gguf:QUANT, which hold everything that was trained."
-        )
     found = sources(base_dir)
     names = tensor_names(architecture, list(found), base_dir)
     heads = {"attn_q": architecture.heads, "attn_k": architecture.kv_heads} if architecture.permuted else {}
     weights = {f"{module}.weight": module for module in adapter.pairs}
-    refuse_foreign(sorted(set(weights) - set(names)), architecture, adapter_dir, base_dir)
+    if architecture.tied:
+        refuse_tied(adapter, adapter_dir)
+    refuse_whole(adapter, found, adapter_dir)
+    refuse_foreign(sorted(set(weights) - set(names)), adapter_dir, base_dir)
     updates = []
     for weight, name in names.items():
         if weight not in weights:
@@ -152,16 +161,51 @@ def plan_updates(adapter: Adapter, architecture: Architecture, adapter_dir: Path
     return updates
 
 
-def refuse_foreign(weights: Sequence[str], architecture: Architecture, adapter_dir: Path, base_dir: Path) -> None:
-    if not weights:
-        return
-    if "lm_head.weight" in weights and architecture.tied:
+def refuse_whole(adapter: Adapter, found: Mapping[str, Source], adapter_dir: Path) -> None:
+    """PEFT saves an embedding that has an update, or that grew, as a whole too: no harm where it is the base's."""
+    brought = {**adapter.replaced, **adapter.base_layers}
+    other = sorted(name for name, stored in brought.items() if name not in found or not is_same(adapter.weights, stored, found[name]))
+    if other:
         raise UserError(
-            f"{adapter_dir.name}: lm_head has an update of its own, and the base's output is its embedding (tie_word_embeddings): its "
-            "GGUF has no output weight to add to. Export merged or gguf:QUANT."
+            f"{adapter_dir.name}: the adapter holds its own {' and '.join(other)}, other than the base's; an adapter file of llama.cpp holds "
+            "updates of the base's weights only. Export merged or gguf:QUANT, which hold everything that was trained."
         )
-    some = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
-    raise UserError(f"{adapter_dir.name}: the base in {base_dir} has no {some}. Name the base that the adapter was trained on.")
+
+
+def is_same(weights: Path, stored: Stored, source: Source) -> bool:
+    """Whether a whole tensor of the adapter has the base's values, whatever the type that each is stored in."""
+    import torch
+    from safetensors import safe_open
+
+    if stored.shape != source.shape:
+        return False
+    with weights.open("rb") as stream, safe_open(source.file, "pt") as base:
+        rows = base.get_slice(source.name)
+        for begin in range(0, stored.rows, COMPARED_ROWS):
+            end = min(begin + COMPARED_ROWS, stored.rows)
+            ours = read_rows_of_adapter(stream, stored, begin, end).float()
+            if not torch.equal(ours, rows[begin:end].float().reshape(ours.shape)):
+                return False
+    return True
+
+
+def refuse_tied(adapter: Adapter, adapter_dir: Path) -> None:
+    """With tied embeddings llama.cpp has one weight for both ends, and an adapter's update of one end only has no place in it.
+
+    An update of `token_embd` would be multiplied with the hidden state too, in shapes that don't fit: a failed assertion.
+    """
+    both = [module for module in ("lm_head", "model.embed_tokens") if module in adapter.pairs]
+    if both:
+        raise UserError(
+            f"{adapter_dir.name}: {' and '.join(both)} has an update of its own, and the base's output is its embedding "
+            "(tie_word_embeddings), one weight in llama.cpp. Export merged or gguf:QUANT."
+        )
+
+
+def refuse_foreign(weights: Sequence[str], adapter_dir: Path, base_dir: Path) -> None:
+    if weights:
+        some = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
+        raise UserError(f"{adapter_dir.name}: the base in {base_dir} has no {some}. Name the base that the adapter was trained on.")
 
 
 def common_alpha(updates: Sequence[Update]) -> float:
@@ -234,8 +278,8 @@ def verify_file(path: Path, architecture: Architecture, updates: Sequence[Update
     if len(contents.tensors) != 2 * len(updates):
         raise GateError(f"{path}: holds {len(contents.tensors)} tensors, expected {2 * len(updates)}. Export again.")
     for update in updates:
-        verify_tensor(path, contents, f"{update.name}.lora_a", update.a, type_name, heads=None)
-        verify_tensor(path, contents, f"{update.name}.lora_b", update.b * update.factor(alpha), type_name, heads=update.heads)
+        for name, wanted in update.sides(alpha).items():
+            verify_tensor(path, contents, name, wanted, type_name, heads=update.heads if name.endswith("lora_b") else None)
 
 
 def verify_tensor(path: Path, contents: Contents, name: str, wanted: torch.Tensor, type_name: str, *, heads: int | None) -> None:
