@@ -161,7 +161,7 @@ def converted(adapter, base, path, *, type_name="f32"):
     """What llama.cpp's converter makes of a PEFT adapter."""
     if not oracle.is_here():
         pytest.skip(oracle.MISSING)
-    script = oracle.llama_cpp() / "convert_lora_to_gguf.py"
+    script = oracle.folder() / "convert_lora_to_gguf.py"
     command = [sys.executable, str(script), "--outfile", str(path), "--outtype", type_name, "--base", str(base), str(adapter)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,7 @@ def outcomes():
     if not oracle.is_here():
         pytest.skip(oracle.MISSING)
     found = {}
-    for file in sorted((oracle.llama_cpp() / "models" / "templates").glob("*.jinja")):
+    for file in sorted((oracle.folder() / "models" / "templates").glob("*.jinja")):
         case = Case(file.read_text(encoding="utf-8"), "<s>", "</s>")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # published templates hold odd escapes
