@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def tokenizer_folder(base: Path, adapter: Path, *, rows: int | None) -> Path:
 
     Raises UserError when the adapter's tokenizer has ids that the merged embedding has no row for.
     """
-    if not any((adapter / name).is_file() for name in ("tokenizer.json", "tokenizer.model")) or _ids(adapter) == _ids(base):
+    if not any((adapter / name).is_file() for name in ("tokenizer.json", "tokenizer.model")) or _ids_digest(adapter) == _ids_digest(base):
         return base
     # tokenizer_config.json can name tokens that tokenizer.json has not; then only the loaded tokenizers can be compared.
     before, after = (load_tokenizer(folder).get_vocab() for folder in (base, adapter))
@@ -119,12 +120,13 @@ def _config(base: Path, plan: MergePlan) -> bytes:
     return (json.dumps(config | changes, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _ids(folder: Path) -> Mapping[str, int] | None:
-    """Text → id of every token in tokenizer.json, or None without one."""
+def _ids_digest(folder: Path) -> str | None:
+    """One value for text → id of every token in tokenizer.json, or None without one; a vocabulary in memory is enough."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
     content = read_json(file)
     vocabulary: Any = content.get("model", {}).get("vocab", {})
     ids = vocabulary if isinstance(vocabulary, dict) else {entry[0]: index for index, entry in enumerate(vocabulary)}
-    return {**ids, **{token["content"]: token["id"] for token in content.get("added_tokens", [])}}
+    ids |= {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    return hashlib.sha256(json.dumps(sorted(ids.items())).encode()).hexdigest()

@@ -97,8 +97,8 @@ class Block:
 def blocks(tensor: Planned) -> Iterator[Block]:
     """The tensor's rows in order, in the dtype that is written.
 
-    Float32 and one rounding, whatever the adapter's dtype. PEFT merges in the base's: on a bfloat16 base it rounds the update, and the
-    sum again, which turns 1 of 30 values of a 16-bit merge to a neighbour.
+    Float32 and one rounding, whatever the adapter's dtype. PEFT merges in the base's: on a bfloat16 base it rounds update and sum. On
+    the tiny Llama of the tests 15 % of its values (18 % with an adapter in bfloat16) are not the nearest to the float32 sum.
     """
     source, base = tensor.source, tensor.base
     dtype = Stored(tensor.dtype, (), 0).torch_dtype
