@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import families
-from tests.export import adapters, merge_cases
+from tests.export import adapters, merge_cases, runs
+from unsloth_ft.chat import load_tokenizer
+from unsloth_ft.errors import UserError
 from unsloth_ft.export.lora import read_adapter
 from unsloth_ft.export.merged import merge, parameter_count
 
@@ -31,6 +33,7 @@ def tuned(family_dir, tmp_path_factory):
         if key not in made:
             adapted = adapters.peft_model(family_dir(family), **more)
             folder = adapters.save(adapted, tmp_path_factory.mktemp("adapter"))
+            load_tokenizer(family_dir(family)).save_pretrained(folder)  # as a run does; the bytes are not the base's
             made[key] = folder, adapted.merge_and_unload().state_dict()
         return made[key]
 
@@ -145,3 +148,82 @@ def test_an_adapter_that_learned_nothing_merges_into_the_base(base, adapter, tmp
     merged = merge(base, adapter, tmp_path / "merged")
     assert (merged.targeted, merged.changed) == (14, 0)
     assert (tmp_path / "merged" / "config.json").read_bytes() == (base / "config.json").read_bytes()
+
+
+def test_licences_go_along(base, adapter, tmp_path):
+    for name in ("LICENSE", "NOTICE", "USE_POLICY.md"):
+        (base / name).write_text(f"the {name}")
+    merge(base, adapter, tmp_path / "merged")
+    assert [(tmp_path / "merged" / name).read_text() for name in ("LICENSE", "NOTICE", "USE_POLICY.md")] == [
+        "the LICENSE", "the NOTICE", "the USE_POLICY.md",
+    ]  # fmt: skip
+
+
+# -- added tokens
+
+
+@pytest.fixture
+def small(family_dir, tmp_path):
+    """SmolLM2's tiny model with 2,048 tokens and their real tokenizer."""
+    return runs.small_model(family_dir("smollm2"), tmp_path / "small")
+
+
+def with_tokens(base: Path, folder: Path, tokens: list[str], *, save_embeddings: bool = True) -> Path:
+    """An adapter of the base, its vocabulary grown by the tokens, as PEFT and the tokenizer save them."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(base)
+    tokenizer.add_tokens(tokens, special_tokens=True)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if save_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    adapted.save_pretrained(folder, save_embedding_layers=save_embeddings)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_added_tokens_come_with_their_rows_their_tokenizer_and_the_vocabulary_size(small, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    adapter = with_tokens(small, tmp_path / "adapter", ["<|call|>", "<|result|>"])
+    merge(small, adapter, tmp_path / "merged")
+    tokenizer, before = load_tokenizer(tmp_path / "merged"), load_tokenizer(small)
+    assert tokenizer("<|call|>x<|result|>")["input_ids"] == [2048, *before("x")["input_ids"], 2049]
+    assert (tokenizer.eos_token, tokenizer.bos_token, tokenizer.chat_template) == (before.eos_token, before.bos_token, before.chat_template)
+    assert (tmp_path / "merged" / "generation_config.json").read_bytes() == (small / "generation_config.json").read_bytes()
+    config, was = (json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in (tmp_path / "merged", small))
+    assert config == was | {"vocab_size": 2050}
+    model, report = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.bfloat16, output_loading_info=True)
+    assert not any(report.values())
+    saved = load_file(adapter / "adapter_model.safetensors")["base_model.model.model.embed_tokens.weight"]
+    assert torch.equal(model.get_input_embeddings().weight, saved.to(torch.bfloat16))
+
+
+def test_added_tokens_without_their_rows_are_refused(small, tmp_path):
+    adapter = with_tokens(small, tmp_path / "adapter", ["<|call|>"], save_embeddings=False)
+    with pytest.raises(UserError) as caught:
+        merge(small, adapter, tmp_path / "merged")
+    assert str(caught.value) == (
+        'adapter: its tokenizer has the token "<|call|>" with the id 2048, and the merged embedding 2,048 rows: '
+        "the adapter was saved without its resized embeddings. Save it again with save_embedding_layers=True."
+    )
+    assert not (tmp_path / "merged").exists()
+
+
+def test_added_tokens_that_fit_into_spare_rows_change_the_tokenizer_alone(small, tmp_path):
+    state = load_file(small / "model.safetensors")
+    spare = torch.zeros(64, state["model.embed_tokens.weight"].shape[1], dtype=torch.bfloat16)
+    state["model.embed_tokens.weight"] = torch.cat([state["model.embed_tokens.weight"], spare])  # as Qwen's are padded
+    save_file(state, small / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((small / "config.json").read_text(encoding="utf-8")) | {"vocab_size": 2112}
+    (small / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    adapter = with_tokens(small, tmp_path / "adapter", ["<|call|>"], save_embeddings=False)
+    merge(small, adapter, tmp_path / "merged")
+    assert load_tokenizer(tmp_path / "merged").convert_tokens_to_ids("<|call|>") == 2048
+    assert (tmp_path / "merged" / "tokenizer.json").read_bytes() == (adapter / "tokenizer.json").read_bytes()
+    assert (tmp_path / "merged" / "config.json").read_bytes() == (small / "config.json").read_bytes()

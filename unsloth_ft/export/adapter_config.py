@@ -32,6 +32,7 @@ KNOWN: dict[str, tuple[Any, ...]] = {
     # PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ change the base's weights when the adapter is made; the base at hand has not been changed.
     "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
 }
+LARGEST_FACTOR = 1e30  # of lora_alpha; float32 ends at 3e38
 LONGEST_PATTERN = 200  # characters; a module's name has about 40
 MOST_STEPS = 10**8  # of the regex engine over all patterns and modules: a few seconds
 
@@ -73,7 +74,8 @@ def read_config(folder: Path) -> AdapterConfig:
     r, alpha = config.get("r"), config.get("lora_alpha")
     if not (_is_rank(r) and _is_factor(alpha)):
         raise UserError(
-            f"{folder.name}: adapter_config.json says r = {r!r}, lora_alpha = {alpha!r}; expected a whole number from 1 and a number."
+            f"{folder.name}: adapter_config.json says r = {_short(r)}, lora_alpha = {_short(alpha)}; "
+            "expected a whole number from 1 and a number."
         )
     return AdapterConfig(
         r=r,
@@ -169,7 +171,7 @@ def _is_rank(value: Any) -> bool:
 
 
 def _is_factor(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < LARGEST_FACTOR  # false for NaN
 
 
 def _short(value: Any) -> str:

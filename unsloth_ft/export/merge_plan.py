@@ -48,7 +48,7 @@ def plan_merge(base: Path, adapter: Adapter) -> MergePlan:
 
     Raises UserError when the adapter's names or shapes are not the base's, or a file is damaged.
     """
-    stored = {file.name: {name: Source(file, entry) for name, entry in read_header(file).items()} for file in weight_files(base)}
+    stored = _read_sources(base)
     sources = {name: source for entries in stored.values() for name, source in entries.items()}
     config = read_json(base / "config.json")
     tied = EMBEDDING_WEIGHT in sources and (HEAD_WEIGHT not in sources or bool(config.get("tie_word_embeddings")))
@@ -71,11 +71,29 @@ def plan_merge(base: Path, adapter: Adapter) -> MergePlan:
     return MergePlan({file: tuple(planned[name] for name in entries) for file, entries in stored.items()}, changes)
 
 
+def _read_sources(base: Path) -> dict[str, dict[str, Source]]:
+    """File name → tensor name → where it lies. Raises UserError for files that can't be told from others of a merged folder."""
+    stored: dict[str, dict[str, Source]] = {}
+    for file in weight_files(base):
+        if file.suffix != ".safetensors":
+            raise UserError(f"{base.name}: its weight index names {file.name}; expected files that end in .safetensors.")
+        stored[file.name] = {name: Source(file, entry) for name, entry in read_header(file).items()}
+    if not stored:
+        raise UserError(f"{base.name}: no safetensors in it; expected the base model's folder.")
+    names = sorted(name for entries in stored.values() for name in entries)
+    twice = next((name for name, following in zip(names, names[1:]) if name == following), None)
+    if twice:
+        raise UserError(f"{base.name}: two of its files hold {twice}; download the model again.")
+    return stored
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """The file's JSON object. Raises UserError when it holds none."""
+    if not file.is_file():  # a pipe would be waited for
+        raise UserError(f"{file.parent.name}: no {file.name} in it.")
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file.name}: can't be read as JSON ({error}); download the model again.") from None
     if not isinstance(value, dict):
         raise UserError(f"{file.name}: a {type(value).__name__}; expected a JSON object.")

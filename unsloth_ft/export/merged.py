@@ -182,7 +182,7 @@ def _replacing(out: Path, *, needed_bytes: int) -> Iterator[Path]:
     """A folder beside `out` that takes its place at the end, and not before."""
     staging, previous = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.previous")
     try:
-        _put_back(previous, out)
+        restore(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         yield staging
         # A folder can't be replaced in one step; between these two the whole old one lies beside, and the next merge finds it.
@@ -200,11 +200,12 @@ def _replacing(out: Path, *, needed_bytes: int) -> Iterator[Path]:
             f"{free / 2**30:.1f} GiB are free. Free some space and export again; what is whole is kept."
         ) from error
     finally:
-        _put_back(previous, out)
+        restore(out)
 
 
-def _put_back(previous: Path, out: Path) -> None:
-    """What was there before, where a kill or an error struck between the two renames; else what is left of it goes."""
+def restore(out: Path) -> None:
+    """The merged folder of before gets its name again, where a kill or an error struck between the two renames; else its rest goes."""
+    previous = out.with_name(f".{out.name}.previous")
     if previous.exists() and not out.exists():
         os.replace(previous, out)
     shutil.rmtree(previous, ignore_errors=True)

@@ -126,7 +126,10 @@ def _ids_digest(folder: Path) -> str | None:
     if not file.is_file():
         return None
     content = read_json(file)
-    vocabulary: Any = content.get("model", {}).get("vocab", {})
-    ids = vocabulary if isinstance(vocabulary, dict) else {entry[0]: index for index, entry in enumerate(vocabulary)}
-    ids |= {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    try:
+        vocabulary: Any = content["model"]["vocab"]  # text → id, or with a Unigram model [text, score] in the order of ids
+        ids = vocabulary if isinstance(vocabulary, dict) else {entry[0]: index for index, entry in enumerate(vocabulary)}
+        ids |= {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{folder.name}: tokenizer.json has no vocabulary of texts and ids ({error!r}); copy it again.") from None
     return hashlib.sha256(json.dumps(sorted(ids.items())).encode()).hexdigest()

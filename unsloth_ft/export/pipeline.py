@@ -18,7 +18,7 @@ from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export import gate, ollama, proof
 from unsloth_ft.export.gguf import write_gguf
 from unsloth_ft.export.gguf_lora import write_gguf_lora
-from unsloth_ft.export.merged import Merged, merge
+from unsloth_ft.export.merged import Merged, merge, restore
 from unsloth_ft.export.modelfile import write_modelfile
 from unsloth_ft.export.ollama_model import context_tokens, end_texts, model_name, ollama_template
 from unsloth_ft.export.ollama_template import GoTemplate
@@ -44,6 +44,7 @@ def export(
     Raises GateError when an export is not what the adapter is; the file and the record of its checks are kept.
     """
     exports = Exports(directory, complete(targets), base, chat, console, options)
+    restore(exports.shown)
     try:
         for target in exports.targets:
             if not exports.is_done(target):

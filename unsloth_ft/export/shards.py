@@ -61,10 +61,12 @@ def read_header(file: Path) -> dict[str, Stored]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not file.is_file():  # a pipe would be waited for
+        raise UserError(f"{file.name} is no file; expected safetensors.")
     try:
         with safe_open(file, framework="pt"):  # checks header, offsets and the file's size
             pass
-    except (SafetensorError, FileNotFoundError) as error:
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{file.name} is not a whole safetensors file ({error}).") from None
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")

@@ -42,14 +42,8 @@ class Staging:
     def __init__(self, folder: Path, inputs: dict[str, Any]) -> None:
         self.folder = folder
         self.inputs = inputs
-        self.written: dict[str, Written] = {}
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            manifest = {}
-        if isinstance(manifest, dict) and manifest.get("inputs") == inputs:
-            self.written = {name: Written(**entry) for name, entry in manifest["shards"].items()}
-        else:
+        self.written = _listed(folder / MANIFEST, inputs)
+        if not self.written:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
 
@@ -76,6 +70,15 @@ class Staging:
         for name in names:
             sync(self.folder / name)
         sync_folder(self.folder)
+
+
+def _listed(manifest: Path, inputs: dict[str, Any]) -> dict[str, Written]:
+    """The shards that an earlier call made from the same inputs; none where the list is damaged."""
+    try:
+        listed = json.loads(manifest.read_text(encoding="utf-8"))
+        return {name: Written(**entry) for name, entry in listed["shards"].items()} if listed["inputs"] == inputs else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def sync(file: Path) -> None:
