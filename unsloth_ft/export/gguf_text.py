@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsloth_ft.export.gguf_vocab import ENDS_BY_TEXT, read_json, splitting_rule
+from unsloth_ft.export.gguf_vocab import ENDS_BY_TEXT, splitting_rule
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,20 +27,22 @@ LLAMA_CPP_SPLITS = {
 }
 
 
-def llama_cpp_tokenizer(model_dir: Path) -> Tokenizer:
-    """The tokenizer of the folder with llama.cpp's splitting, without normalization: its ids are those of llama.cpp."""
+def llama_cpp_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with llama.cpp's splitting, without normalization: its ids are those of llama.cpp.
+
+    Raises: UserError for a tokenizer that `gguf_vocab.RULES` does not know.
+    """
     from tokenizers import Tokenizer
 
-    path = model_dir / "tokenizer.json"
-    value = read_json(path)
+    value = json.loads(tokenizer.to_str())
     if not value["model"].get("byte_fallback"):  # SentencePiece's normalizer is written as add_space_prefix
-        rule = splitting_rule(value, path)
+        rule = splitting_rule(value, Path("tokenizer.json"))
         value["normalizer"] = None
         if rule.name in LLAMA_CPP_SPLITS:
             split_part(value["pre_tokenizer"])["pattern"] = {"Regex": LLAMA_CPP_SPLITS[rule.name]}
-    tokenizer = Tokenizer.from_str(json.dumps(value))
-    tokenizer.add_special_tokens([text for text in ENDS_BY_TEXT if text in value["model"]["vocab"]])
-    return tokenizer
+    other = Tokenizer.from_str(json.dumps(value))
+    other.add_special_tokens([text for text in ENDS_BY_TEXT if text in value["model"]["vocab"]])
+    return other
 
 
 def split_part(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
@@ -48,13 +50,11 @@ def split_part(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
     return next(part for part in pre_tokenizer["pretokenizers"] if part["type"] == "Split")
 
 
-def cut_otherwise(model_dir: Path, texts: Iterable[str]) -> list[str]:
+def cut_otherwise(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     """The texts, with their special tokens, that llama.cpp gives other ids than the tokenizer does."""
-    from tokenizers import Tokenizer
-
-    tokenizer, other = Tokenizer.from_file(str(model_dir / "tokenizer.json")), llama_cpp_tokenizer(model_dir)
-    return [text for text in texts if ids(tokenizer, text) != ids(other, text)]
+    other = llama_cpp_tokenizer(tokenizer)
+    return [text for text in texts if encode(tokenizer, text) != encode(other, text)]
 
 
-def ids(tokenizer: Tokenizer, text: str) -> list[int]:
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids

@@ -9,6 +9,7 @@ from typing import Any
 
 from unsloth_ft.chat import Chat
 from unsloth_ft.errors import UserError
+from unsloth_ft.export.gguf_text import encode, llama_cpp_tokenizer
 from unsloth_ft.export.llamacpp import INSTALL, LlamaCpp
 from unsloth_ft.export.probes import rendered_conversations, rendered_probes
 from unsloth_ft.export.proof import LIKELIEST, Limits, Reference, Step, agree, check, probabilities, stops
@@ -48,10 +49,14 @@ def in_llamacpp(
 
 
 def token_ids(llama: LlamaCpp, chat: Chat) -> dict[str, Any]:
-    """Whether llama.cpp cuts every probe and every conversation as the tokenizer does."""
+    """Whether llama.cpp cuts every probe and every conversation as the tokenizer does, or as the same rule does in llama.cpp."""
     probes, conversations = rendered_probes(chat), rendered_conversations(chat)
-    wrong = [text for text in (*probes, *conversations) if llama.tokenize(text) != chat.ids(text)]
+    other = {text: ids for text in (*probes, *conversations) if (ids := llama.tokenize(text)) != chat.ids(text)}
+    foreseen = llama_cpp_tokenizer(chat.tokenizer.backend_tokenizer) if other else None
+    wrong = [text for text, ids in other.items() if ids != encode(foreseen, text)]
     said = f"{len(probes)} texts and {len(conversations)} conversations, {len(wrong)} with other ids"
+    if len(other) > len(wrong):
+        said += f"; {len(other) - len(wrong)} cut otherwise by llama.cpp's own rule, as from every GGUF of this tokenizer"
     return check("token ids in llama.cpp", not wrong, said + (f", the first: {wrong[0]!r}" if wrong else ""), "the tokenizer's own ids")
 
 
