@@ -8,7 +8,7 @@ import functools
 import pytest
 
 from tests.export.adapters import peft_model, save
-from tests.export.test_llamacpp import CHATS, STEPS, LlamaCpp, agreement, greedy
+from tests.export.test_llamacpp import AGREEMENT, CHATS, STEPS, LlamaCpp, agreement, greedy
 from unsloth_ft.errors import UserError
 from unsloth_ft.export import gguf_lora
 from unsloth_ft.export.gguf_lora import write_gguf_lora
@@ -72,6 +72,16 @@ def test_an_adapter_in_f16_differs_by_rounding_only(family, family_dir, family_g
         same, largest = agreement(llama, model, prompt, answer)
     assert same >= 0.9
     assert largest <= 0.05  # as an f16 model: see AGREEMENT in test_llamacpp.py
+
+
+@pytest.mark.parametrize("family", ["smollm2", "qwen3"])
+def test_an_adapter_over_a_quantized_base_differs_as_the_base_does(family, family_dir, family_gguf, trained, tmp_path):
+    model, adapter, prompt, answer = trained(family, "LoRA")
+    written = write_gguf_lora(adapter, family_dir(family), tmp_path / "lora.gguf")
+    with LlamaCpp(family_gguf(family, "q8_0"), lora=written.path) as llama:
+        same, largest = agreement(llama, model, prompt, answer)
+    assert same >= AGREEMENT["q8_0"][0]
+    assert largest <= AGREEMENT["q8_0"][1]
 
 
 def half_the_scale(monkeypatch):

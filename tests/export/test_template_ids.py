@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import unicodedata
 
@@ -61,6 +62,33 @@ def test_the_runner_makes_the_same_ids_with_the_bos_that_it_adds(family, prepare
         found = [llama.post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"] for text in written]
     wanted = [chat.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) for messages in plain]
     assert [name for name, one, other in zip(conversations, found, wanted, strict=True) if one != other] == []
+
+
+FIXED = {"llama31": {"date_string": "26 Jul 2024"}}  # what the template itself says where no date is given
+
+
+@pytest.mark.parametrize("family", families.EXPORT_FAMILIES)
+def test_the_template_inside_the_file_writes_the_same_text_in_llama_cpp(family, prepared, family_gguf):
+    """What newer Ollama uses in TEMPLATE's place where the file's own chat template knows tools: llama.cpp's Jinja engine on it."""
+    chat, _, bos, conversations = prepared(family)
+    more = {"chat_template_kwargs": FIXED.get(family, {})}
+    with LlamaCpp(family_gguf(family, "f32")) as llama:
+        found = [bos + llama.post("/apply-template", {"messages": m, **more})["prompt"] for m in conversations.values()]
+    wanted = [chat.tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in conversations.values()]
+    assert [name for name, one, other in zip(conversations, found, wanted, strict=True) if one != other] == []
+
+
+def test_llama_cpp_dates_llama_3_by_the_day_unless_told(prepared, family_gguf):
+    """The one known difference of its engine, and the note that says so."""
+    _, template, _, _ = prepared("llama31")
+    with LlamaCpp(family_gguf("llama31", "f32")) as llama:
+        days = [datetime.date.today().strftime("%d %b %Y")]
+        text = llama.post("/apply-template", {"messages": MORE["a question alone"]})["prompt"]
+        days.append(datetime.date.today().strftime("%d %b %Y"))
+        answers = [llama.chat(MORE["a question alone"], max_new_tokens=8, template_kwargs=more) for more in (None, FIXED["llama31"])]
+    assert [day for day in days if f"Today Date: {day}\n" in text] != []
+    assert answers[0] != answers[1]
+    assert [note[:32] for note in template.notes if "date_string" in note] == ["TEMPLATE writes '26 Jul 2024', a"]
 
 
 def test_a_text_with_another_ending_has_other_ids(prepared, go_render):

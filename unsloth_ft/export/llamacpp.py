@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,9 +132,22 @@ class LlamaCpp:
         answer = self.complete(list(ids), max_new_tokens=1, n_probs=count, logit_bias=[[letter, 1e9]], cache_prompt=True)
         return {entry["id"]: entry["logprob"] for entry in answer["completion_probabilities"][0]["top_logprobs"]}
 
-    def chat(self, messages: list[dict[str, str]], *, max_new_tokens: int = 256) -> str:
-        """The greedy answer to a conversation, rendered with the template inside the file."""
-        request = {"messages": messages, "max_tokens": max_new_tokens, "temperature": 0.0, "repeat_penalty": 1.0, "cache_prompt": False}
+    def chat(
+        self, messages: list[dict[str, str]], *, max_new_tokens: int = 256, template_kwargs: Mapping[str, Any] | None = None
+    ) -> str:
+        """The greedy answer to a conversation, rendered with the template inside the file.
+
+        `template_kwargs` are the template's variables, as in training. Without them llama.cpp sets `date_string` to today's date, where
+        Llama 3's templates have a fixed one of their own (common/chat.cpp, common_chat_extra_context).
+        """
+        request = {
+            "messages": messages,
+            "max_tokens": max_new_tokens,
+            "temperature": 0.0,
+            "repeat_penalty": 1.0,
+            "cache_prompt": False,
+            "chat_template_kwargs": dict(template_kwargs or {}),
+        }
         return self.ask({"chat": request})["choices"][0]["message"]["content"]
 
     def complete(self, ids: list[int], *, max_new_tokens: int, **more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ that Go template is evaluated on conversations full of quotes, braces, white spa
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -24,6 +25,8 @@ _NOTES_ALWAYS = (
     " versions prefer that one; OLLAMA_GO_TEMPLATE=1 makes them use TEMPLATE.",  # ollama's server/images.go, shouldPreferChatTemplate
     "An empty system message counts as none, and neighbouring messages of one role are joined by an empty line: Ollama does both.",
 )
+# 26 Jul 2024, the form that llama.cpp gives templates as `date_string` (common/chat.cpp).
+_DATE = re.compile(r"\b\d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4}\b")
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,11 @@ def _notes(source: str, chat_template: ChatTemplate, between: Between, trimmed: 
             notes.append(
                 f"The tokenizer's template writes the day it is used; TEMPLATE writes {date!r}, the day of this export, on every day."
             )
+    for date in dict.fromkeys(_DATE.findall(source)):
+        notes.append(
+            f"TEMPLATE writes {date!r}, as the tokenizer's template does; llama.cpp's own engine on the template inside the GGUF file may write "
+            "the day of the question there (its date_string), and newer Ollama uses that where the file's template knows tools."
+        )
     for name, messages in _beyond(between.takes_system):
         try:
             expected, refusal = chat_template.text_or_refusal(messages)
