@@ -6,8 +6,9 @@ the tensors, reads the file again and compares it with its source, and only then
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unsloth_ft.errors import GateError, UserError
@@ -16,10 +17,11 @@ from unsloth_ft.export.gguf_bounds import largest_excess
 from unsloth_ft.export.gguf_metadata import add_architecture, add_sampling, add_vocabulary
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, rope_factors, tensor_names
 from unsloth_ft.export.gguf_place import placed
-from unsloth_ft.export.gguf_tensors import Constant, Rows, Source, Target, ggml_type, quantizing_device, read_rows, sources
-from unsloth_ft.export.gguf_types import FILE_TYPES, USUAL, check_quantization, file_order, fitting_type, tensor_types
+from unsloth_ft.export.gguf_tensors import DIRECT, Constant, Rows, Source, Target, ggml_type, quantizing_device, read_rows, sources, type_name_of
+from unsloth_ft.export.gguf_types import BLOCKS, FILE_TYPES, USUAL, check_quantization, file_order, fitting_type, tensor_types
 from unsloth_ft.export.gguf_types import QUANTIZATIONS as QUANTIZATIONS  # part of this module's interface
 from unsloth_ft.export.gguf_vocab import Vocabulary, read_vocabulary
+from unsloth_ft.export.llama_quantize import LLAMA_CPP, OWN, check_quantizer, quantize_file
 from unsloth_ft.record import sha256
 
 ALIGNMENT = 32  # each tensor begins at a multiple of it (gguf.GGUF_DEFAULT_ALIGNMENT)
@@ -71,25 +73,69 @@ def check_shapes(architecture: Architecture, quantization: str) -> None:
         raise UserError(f"quantization {quantization!r} wants rows in blocks of 32, and {found}; use f16 or bf16 for this model.")
 
 
-def write_gguf(model_dir: Path, path: Path, *, quantization: str) -> GgufFile:
+def write_gguf(model_dir: Path, path: Path, *, quantization: str, quantizer: str = OWN) -> GgufFile:
     """Write the merged model in `model_dir` (safetensors, config.json, tokenizer) to `path`.
+
+    With the quantizer "llama.cpp" a file of the weights' own type is written first, beside `path`, and llama.cpp quantizes that.
 
     Norms, biases and other one-dimensional tensors stay in float32, as llama.cpp wants them. The file depends on nothing but the
     model's files. It is written under a temporary name in the same folder and replaces `path` in one step when it is proven.
 
-    Raises: UserError for a model or tokenizer that is not known; MachineError when the disk is full; GateError when the model
-    holds NaN or the written file does not read back as its source.
+    Raises: UserError for a model or tokenizer that is not known; MachineError when the disk is full, or llama.cpp is asked for and
+    is not there or fails; GateError when the model holds NaN or the written file does not read back as its source.
     """
     check_quantization(quantization)
+    check_quantizer(quantizer)
     architecture = read_architecture(model_dir)
     check_shapes(architecture, quantization)
     targets = plan_tensors(model_dir, architecture, quantization)
     vocabulary = read_vocabulary(model_dir, vocab_size=architecture.vocab_size)
-    with placed(path, needed_bytes=sum(target.size_bytes for target in targets)) as partial:
-        write_file(partial, model_dir, architecture, vocabulary, targets, quantization)
+    between = stored_type(targets) if quantizer == LLAMA_CPP and quantization not in DIRECT else None
+    needed = planned_bytes(model_dir, quantization) + (planned_bytes(model_dir, between) if between else 0)
+    with placed(path, needed_bytes=needed) as partial:
+        if between is None:
+            write_file(partial, model_dir, architecture, vocabulary, targets, quantization)
+        else:
+            with removed(path.with_name(f".{path.name}.{between}")) as whole:
+                write_file(whole, model_dir, architecture, vocabulary, plan_tensors(model_dir, architecture, between), between)
+                quantize_file(whole, partial, quantization)
+            targets = as_written(partial, targets, quantization)
         verify_file(partial, targets)
         size, digest = partial.stat().st_size, sha256(partial)
     return GgufFile(path, digest, size, quantization, len(targets))
+
+
+@contextmanager
+def removed(path: Path) -> Iterator[Path]:
+    """A file that is not there any more when the block is left."""
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def stored_type(targets: Sequence[Target | Constant]) -> str:
+    """The GGUF type that holds every weight as it is stored, so that none is rounded twice."""
+    stored = {target.source.stored.dtype for target in targets if isinstance(target, Target)}
+    return {("BF16",): "bf16", ("F16",): "f16"}.get(tuple(stored), "f32")
+
+
+def as_written(path: Path, targets: Sequence[Target | Constant], quantization: str) -> list[Target | Constant]:
+    """The targets with the types that llama.cpp chose; another version may choose otherwise than ours.
+
+    Raises: GateError when the file is not of this quantization.
+    """
+    import gguf
+
+    contents = gguf_read.read_gguf(path)
+    found, wanted = contents.metadata.get("general.file_type"), gguf.LlamaFileType[FILE_TYPES[quantization]].value
+    if found != wanted:
+        raise GateError(f"{path}: llama.cpp wrote a file of type {found}, and {quantization} is {wanted}. Take the quantizer 'own'.")
+    types = {name: type_name_of(tensor.ggml_type) for name, tensor in contents.tensors.items()}
+    return [
+        replace(target, type_name=types[target.name]) if isinstance(target, Target) and types.get(target.name) in BLOCKS else target
+        for target in targets
+    ]
 
 
 def planned_bytes(model_dir: Path, quantization: str) -> int:

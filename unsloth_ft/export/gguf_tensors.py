@@ -182,3 +182,10 @@ def ggml_type(type_name: str) -> Any:
     import gguf
 
     return gguf.GGMLQuantizationType[type_name.upper()]
+
+
+def type_name_of(kind: int) -> str:
+    """The type's name as `ggml_type` takes it."""
+    import gguf
+
+    return gguf.GGMLQuantizationType(kind).name.lower()
