@@ -95,20 +95,26 @@ def server(monkeypatch):
         thread.join()
 
 
+@pytest.fixture
+def modelfile(tmp_path):
+    path = tmp_path / "my run's exports" / "Modelfile"
+    path.parent.mkdir()
+    path.write_text('FROM ./m.gguf\nADAPTER ./lora.gguf\nTEMPLATE """{{ .Messages }}"""\n', encoding="utf-8")
+    return path
+
+
 def reply(text: str, reason: str | None = "stop", *, done: bool = True) -> bytes:
     """As docs/api.md shows /api/chat's answer without streaming."""
     value = {"model": "m:latest", "created_at": "2026-01-01T00:00:00Z", "message": {"role": "assistant", "content": text}, "done": done}
     return json.dumps(value | ({"done_reason": reason} if reason else {}) | {"eval_count": 7}).encode()
 
 
-def test_a_model_is_made_from_the_modelfile_and_answers(program, server, tmp_path):
+def test_a_model_is_made_from_the_modelfile_and_answers(program, server, modelfile):
     record = program(SUCCESS)
     requests = server({"/api/version": (200, b'{"version": "0.20.1"}'), "/api/chat": (200, reply("Two years, in Zürich 🙂."))})
     assert ollama.unavailable() == ""
-    folder = tmp_path / "my run's exports"
-    folder.mkdir()
-    ollama.create(folder / "Modelfile", "my-run")
-    assert json.loads(record.read_text()) == ["create", "my-run", "-f", str(folder / "Modelfile")]
+    ollama.create(modelfile, "my-run")
+    assert json.loads(record.read_text()) == ["create", "my-run", "-f", str(modelfile)]
     assert ollama.ask("my-run", 'How "long"?\n', max_new_tokens=40) == Answer("Two years, in Zürich 🙂.", stopped=True)
     assert requests == [
         ("GET", "/api/version", None),
@@ -131,12 +137,12 @@ def test_an_answer_that_was_cut_has_not_stopped(reason, server):
     assert ollama.ask("m", "q") == Answer("on and on and", stopped=False)
 
 
-def test_a_create_that_fails_shows_its_last_lines_without_the_drawing(program, tmp_path):
+def test_a_create_that_fails_shows_its_last_lines_without_the_drawing(program, modelfile):
     program(FAILURE)
     with pytest.raises(MachineError) as raised:
-        ollama.create(tmp_path / "Modelfile", "m")
+        ollama.create(modelfile, "m")
     assert str(raised.value) == (
-        f"ollama create m -f {tmp_path}/Modelfile: ended with 1. Its last lines:\n"
+        f"ollama create m -f {shlex.quote(str(modelfile))}: ended with 1. Its last lines:\n"
         "step 13\nstep 14\nstep 15\nstep 16\nstep 17\nstep 18\nstep 19\nError: invalid model: unsupported architecture"
     )
 
@@ -155,11 +161,11 @@ def test_a_create_that_leaves_a_child_behind_does_not_keep_us_waiting(program, t
         ollama.create(tmp_path / "Modelfile", "m", timeout_seconds=3.0)
 
 
-def test_without_the_program_or_its_server_the_reason_is_said(program, server, tmp_path, monkeypatch):
+def test_without_the_program_or_its_server_the_reason_is_said(program, modelfile, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert ollama.unavailable() == "`ollama` is not on PATH"
     with pytest.raises(MachineError, match="`ollama` is not on PATH"):
-        ollama.create(tmp_path / "Modelfile", "m")
+        ollama.create(modelfile, "m")
     program(SUCCESS)
     with socket.socket() as closed:  # bound, and not listening
         closed.bind(("127.0.0.1", 0))
@@ -254,6 +260,16 @@ def test_no_proxy_is_asked(server, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert ollama.ask("m", "q").text == "here"
     assert len(requests) == 1
+
+
+def test_a_large_model_gets_more_time(modelfile):
+    assert ollama.patience_seconds(modelfile) == 300.0
+    for name, size in (("m.gguf", 16_000_000_000), ("lora.gguf", 200_000_000)):
+        with (modelfile.parent / name).open("wb") as file:
+            file.truncate(size)  # no byte of it is written
+    assert ollama.patience_seconds(modelfile) == 300.0 + 810.0
+    with pytest.raises(UserError, match="none: not found; expected a Modelfile"):
+        ollama.create(modelfile.with_name("none"), "m")
 
 
 def test_the_commands_can_be_typed_as_they_stand(program, tmp_path):

@@ -58,7 +58,7 @@ def test_the_runner_makes_the_same_ids_with_the_bos_that_it_adds(family, prepare
     # Qwen's tokenizer normalizes to NFC and llama.cpp never does: the one known difference, see test_llamacpp.py.
     plain = [[m | {"content": unicodedata.normalize("NFC", m["content"])} for m in messages] for messages in conversations.values()]
     written = go_render([(template.text, messages) for messages in plain])
-    with LlamaCpp(family_gguf(family, "f32")) as llama:
+    with LlamaCpp(family_gguf(family, "f16")) as llama:
         found = [llama.post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"] for text in written]
     wanted = [chat.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) for messages in plain]
     assert [name for name, one, other in zip(conversations, found, wanted, strict=True) if one != other] == []
@@ -72,7 +72,7 @@ def test_the_template_inside_the_file_writes_the_same_text_in_llama_cpp(family, 
     """What newer Ollama uses in TEMPLATE's place where the file's own chat template knows tools: llama.cpp's Jinja engine on it."""
     chat, _, bos, conversations = prepared(family)
     more = {"chat_template_kwargs": FIXED.get(family, {})}
-    with LlamaCpp(family_gguf(family, "f32")) as llama:
+    with LlamaCpp(family_gguf(family, "f16")) as llama:
         found = [bos + llama.post("/apply-template", {"messages": m, **more})["prompt"] for m in conversations.values()]
     wanted = [chat.tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in conversations.values()]
     assert [name for name, one, other in zip(conversations, found, wanted, strict=True) if one != other] == []
@@ -81,7 +81,7 @@ def test_the_template_inside_the_file_writes_the_same_text_in_llama_cpp(family, 
 def test_llama_cpp_dates_llama_3_by_the_day_unless_told(prepared, family_gguf):
     """The one known difference of its engine, and the note that says so."""
     _, template, _, _ = prepared("llama31")
-    with LlamaCpp(family_gguf("llama31", "f32")) as llama:
+    with LlamaCpp(family_gguf("llama31", "f16")) as llama:
         days = [datetime.date.today().strftime("%d %b %Y")]
         text = llama.post("/apply-template", {"messages": MORE["a question alone"]})["prompt"]
         days.append(datetime.date.today().strftime("%d %b %Y"))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft.errors import MachineError, UserError
+from unsloth_ft.export.modelfile import parse_modelfile
 
 VARIABLE = "OLLAMA_HOST"
 DEFAULT_PORTS = {"": 11434, "http": 80, "https": 443}  # by the scheme that OLLAMA_HOST names
@@ -108,13 +109,15 @@ def commands(modelfile: Path, model: str) -> tuple[str, str]:
     return f"ollama create {shlex.quote(model)} -f {shlex.quote(str(modelfile))}", f"ollama run {shlex.quote(model)}"
 
 
-def create(modelfile: Path, model: str, *, timeout_seconds: float = 900.0) -> None:
+def create(modelfile: Path, model: str, *, timeout_seconds: float | None = None) -> None:
     """Make the model `model` in Ollama, which copies the GGUF files that the Modelfile names into its own store.
 
-    Raises: UserError for a name that Ollama does not take; MachineError, with its last lines, when `ollama create` fails, hangs or is
-    not installed.
+    Raises: UserError for a name that Ollama does not take, or a Modelfile that is none; MachineError, with its last lines, when
+    `ollama create` fails, hangs or is not installed.
     """
     check_name(model)
+    if timeout_seconds is None:
+        timeout_seconds = patience_seconds(modelfile)
     command = ["ollama", "create", model, "-f", str(modelfile.absolute())]
     with tempfile.TemporaryFile() as log:  # not a pipe: what the program starts and leaves behind can't keep us waiting
         try:
@@ -127,6 +130,15 @@ def create(modelfile: Path, model: str, *, timeout_seconds: float = 900.0) -> No
             ) from error
         if done.returncode:
             raise MachineError(f"{shlex.join(command)}: ended with {done.returncode}. {last_lines(log)}")
+
+
+def patience_seconds(modelfile: Path) -> float:
+    """Time for `ollama create`: 5 minutes, and what hashing and copying the files takes at 20 MB a second, a slow disk's rate."""
+    if not modelfile.is_file():
+        raise UserError(f"{modelfile}: not found; expected a Modelfile.")
+    found = parse_modelfile(modelfile.read_text(encoding="utf-8"))
+    files = [modelfile.parent / found[name] for name in ("from", "adapter") if name in found]
+    return 300.0 + sum(file.stat().st_size for file in files if file.is_file()) / 20e6
 
 
 def ask(model: str, question: str, *, max_new_tokens: int = 256, timeout_seconds: float = 300.0) -> Answer:
