@@ -87,12 +87,18 @@ TIED_AFTER = {
 @pytest.mark.parametrize("kind", [kind for kind, case in KINDS.items() if "smollm2" in case.families])
 def test_tied_embeddings_stay_one_tensor_unless_the_adapter_tells_them_apart(kind, made, tmp_path):
     base, adapter = made(kind, "smollm2")
-    merge(base, adapter, tmp_path / "merged")
+    merged = merge(base, adapter, tmp_path / "merged")
     config = json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))
     names = load_file(tmp_path / "merged" / "model.safetensors").keys()
     assert config["tie_word_embeddings"] is (kind in TIED_AFTER) is ("lm_head.weight" not in names)
     before = json.loads((base / "config.json").read_text(encoding="utf-8"))
     assert {key for key in config if config[key] != before[key]} <= {"tie_word_embeddings", "vocab_size"}
+    notes = []
+    if kind not in TIED_AFTER:
+        notes.append("embedding and output layer are two tensors now, because the adapter changes them differently")
+    if KINDS[kind].rows != merge_cases.VOCABULARY:
+        notes.append(f"the vocabulary has {KINDS[kind].rows} rows now")
+    assert merged.notes == tuple(notes)
 
 
 def test_the_update_is_added_in_float32_and_rounded_once(tmp_path):

@@ -28,13 +28,17 @@ from unsloth_ft.record import sync_folder
 
 @dataclass(frozen=True)
 class Merged:
-    """What was written: `changed` tensors of `targeted` ones differ from the base's after rounding to 16 bits."""
+    """What was written: `changed` tensors of `targeted` ones differ from the base's after rounding to 16 bits.
+
+    `notes`: what a reader of the folder might not expect.
+    """
 
     folder: Path
     tensors: int
     targeted: int
     changed: int
     size_bytes: int
+    notes: tuple[str, ...]
 
 
 def merge(base: Path, adapter_folder: Path, out: Path, *, on_tensor: Callable[[int, int], None] = lambda done, total: None) -> Merged:
@@ -65,7 +69,7 @@ def merge(base: Path, adapter_folder: Path, out: Path, *, on_tensor: Callable[[i
         _check_index(folder, plan)
         staging.finish(names)
     size = sum((out / name).stat().st_size for name in names)
-    return Merged(out, len(plan.tensors), sum(shard.targeted for shard in written), changed, size)
+    return Merged(out, len(plan.tensors), sum(shard.targeted for shard in written), changed, size, _notes(plan))
 
 
 def parameter_count(base: Path) -> int:
@@ -79,6 +83,15 @@ def check(base: Path, adapter: Adapter, merged: Path) -> None:
     _check_index(merged, plan)
     for file, tensors in plan.shards.items():
         _check_shard(merged / file, tensors)
+
+
+def _notes(plan: MergePlan) -> tuple[str, ...]:
+    notes = []
+    if "tie_word_embeddings" in plan.config_changes:
+        notes.append("embedding and output layer are two tensors now, because the adapter changes them differently")
+    if "vocab_size" in plan.config_changes:
+        notes.append(f"the vocabulary has {plan.config_changes['vocab_size']:,} rows now")
+    return tuple(notes)
 
 
 def _write_shards(plan: MergePlan, staging: Staging, on_tensor: Callable[[int, int], None]) -> list[Written]:

@@ -149,7 +149,7 @@ class Exports:
 
     def _merged(self, target: Target) -> dict[str, Any]:
         merged = self._merge_into(self.shown)
-        found = f"{merged.tensors} tensors, {merged.changed} of {merged.targeted} targeted ones changed"
+        found = "; ".join((f"{merged.tensors} tensors, {merged.changed} of {merged.targeted} targeted ones changed", *merged.notes))
         read_back = proof.check("weights read back", True, found, "as computed; all others equal the base's")
         return self._result(sorted(self.shown.iterdir()), gate.merged(self.shown, self.trained, read_back=read_back))
 
