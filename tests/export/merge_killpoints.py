@@ -67,7 +67,8 @@ def main(base: Path, adapter: Path, earlier: Path, work: Path, count: int, seed:
     status, moments, written = in_a_child(base, adapter, straight, kill_at=None)
     before, after = everything(earlier), everything(straight / "merged")
     generator = random.Random(seed)
-    points = range(moments) if count >= moments else sorted(generator.sample(range(moments), count))
+    last = moments - count // 2  # half of a sample at the end, where one folder takes the other's place
+    points = range(moments) if count >= moments else [*sorted(generator.sample(range(last), count - count // 2)), *range(last, moments)]
     cases = []
     for point in points:
         exports = work / "killed"
