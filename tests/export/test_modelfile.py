@@ -85,6 +85,11 @@ def test_every_derived_template_survives_the_modelfile(tmp_path, derived):
             {"gguf_name": "../model.gguf"},
             "Modelfile: gguf_name is '../model.gguf'; expected a bare file name of printable characters, beside the Modelfile.",
         ),
+        ({"system": ""}, "{path}: SYSTEM is empty, and Ollama takes an empty one for none. Leave the system text out."),
+        (
+            {"system": " \n", "template": GoTemplate("{{ .Messages }}", trimmed=("system",))},
+            "{path}: SYSTEM is empty, and Ollama takes an empty one for none. Leave the system text out.",
+        ),
         ({"num_ctx": 0}, "{path}: num_ctx is 0; expected 1 or more tokens."),
         ({"temperature": float("nan")}, "{path}: temperature is nan; expected 0 or more."),
         (

@@ -58,6 +58,8 @@ def write_modelfile(
     """
     if system is not None and not template.takes_system:
         raise UserError(f"{path}: SYSTEM asked for, but the tokenizer's chat template takes no system message. Leave the system text out.")
+    if system is not None and not (system.strip() if "system" in template.trimmed else system):
+        raise UserError(f"{path}: SYSTEM is empty, and Ollama takes an empty one for none. Leave the system text out.")
     if num_ctx < 1:
         raise UserError(f"{path}: num_ctx is {num_ctx}; expected 1 or more tokens.")
     if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
