@@ -13,7 +13,7 @@ from unsloth_ft.errors import GateError
 from unsloth_ft.export import gguf, in_llamacpp, proof
 from unsloth_ft.export.gguf_check import check_finite, check_metadata
 from unsloth_ft.export.gguf_lora import check_gguf_lora
-from unsloth_ft.export.gguf_model import read_architecture, rope_factors
+from unsloth_ft.export.gguf_model import read_architecture
 from unsloth_ft.export.llamacpp import LlamaCpp
 from unsloth_ft.export.lora import read_adapter
 from unsloth_ft.export.merge_plan import plan_merge
@@ -96,10 +96,9 @@ def model_bytes(path: Path, folder: Path, quantization: str, *, read_back: Line 
 
     def tensors() -> str:
         check_finite(path)
-        architecture = read_architecture(folder)
-        targets = gguf.plan_tensors(folder, architecture, quantization)
-        gguf.verify_file(path, targets, extra_tensors=0 if rope_factors(architecture) is None else 1)
-        return f"{len(targets)} tensors"
+        targets = gguf.plan_tensors(folder, read_architecture(folder), quantization)
+        gguf.verify_file(path, targets, every_row=True)
+        return f"{len(targets)} tensors, every row"
 
     return [
         read_back or proof.holds("tensors read back", WRITTEN_BACK, tensors),

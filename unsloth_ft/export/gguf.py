@@ -6,6 +6,7 @@ the tensors, reads the file again and compares it with its source, and only then
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export import gguf_read
 from unsloth_ft.export.gguf_bounds import largest_excess
-from unsloth_ft.export.gguf_metadata import add_architecture, add_sampling, add_vocabulary
+from unsloth_ft.export.gguf_metadata import add_metadata
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, rope_factors, tensor_names
 from unsloth_ft.export.gguf_place import placed
 from unsloth_ft.export.gguf_tensors import DIRECT, Constant, Rows, Source, Target, ggml_type, quantizing_device, read_rows, sources, type_name_of
@@ -26,6 +27,7 @@ from unsloth_ft.record import sha256
 
 ALIGNMENT = 32  # each tensor begins at a multiple of it (gguf.GGUF_DEFAULT_ALIGNMENT)
 SAMPLES, SAMPLED_ROWS = 8, 8  # so many rows, at so many places of every tensor, are compared with their source after writing
+PIECE_VALUES = 2**22  # decoded at a time when every row is compared: 16 MB of float32
 
 
 @dataclass(frozen=True)
@@ -199,12 +201,7 @@ def write_file(
     device = quantizing_device()
     writer = gguf.GGUFWriter(path, architecture.name)
     try:
-        writer.add_type(gguf.GGUFType.MODEL)
-        add_sampling(writer, model_dir)
-        add_architecture(writer, architecture)
-        add_vocabulary(writer, vocabulary)
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)  # last, as llama-quantize leaves these two
-        writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[quantization]])
+        add_metadata(writer, model_dir, architecture, vocabulary, FILE_TYPES[quantization])
         for target in targets:
             writer.add_tensor_info(target.name, target.shape, numpy.dtype("float32"), target.size_bytes, ggml_type(target.type_name))
         writer.write_header_to_file()
@@ -216,10 +213,10 @@ def write_file(
         writer.close()
 
 
-def verify_file(path: Path, targets: Sequence[Target | Constant]) -> None:
+def verify_file(path: Path, targets: Sequence[Target | Constant], *, every_row: bool = False) -> None:
     """Read the file back: the tensors are all there, with their shapes and types, whole, finite, and equal to their source.
 
-    Rows from all over every tensor are decoded and compared with the source; the difference must be rounding, no more.
+    Rows from all over every tensor, or all of them, are decoded and compared with the source; the difference must be rounding, no more.
 
     Raises: GateError naming the tensor that does not hold.
     """
@@ -230,8 +227,15 @@ def verify_file(path: Path, targets: Sequence[Target | Constant]) -> None:
         tensor = tensors.get(target.name)
         if tensor is None or tensor.shape != target.shape or tensor.ggml_type != ggml_type(target.type_name):
             raise GateError(f"{path}: the tensor {target.name!r} is missing or has another shape or type than was written. Export again.")
-        if not all(holds(path, tensor, target, start, stop) for start, stop in samples(target)):
+        if not all(holds(path, tensor, target, start, stop) for start, stop in (pieces(target) if every_row else samples(target))):
             raise GateError(f"{path}: the tensor {target.name!r} does not read back as its source. The disk may be failing; export again.")
+
+
+def pieces(target: Target | Constant) -> list[tuple[int, int]]:
+    """First and one past the last row of each piece of the whole tensor; whole heads where rows are reordered."""
+    rows, unit = target.shape[0], target.head_rows
+    length = max(1, PIECE_VALUES // math.prod(target.shape[1:]) // unit) * unit
+    return [(start, min(start + length, rows)) for start in range(0, rows, length)]
 
 
 def samples(target: Target | Constant) -> list[tuple[int, int]]:

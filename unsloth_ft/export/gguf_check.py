@@ -7,7 +7,7 @@ from typing import Any
 
 from unsloth_ft.errors import GateError
 from unsloth_ft.export.gguf import FILE_TYPES
-from unsloth_ft.export.gguf_metadata import add_architecture, add_sampling, add_vocabulary
+from unsloth_ft.export.gguf_metadata import add_metadata
 from unsloth_ft.export.gguf_model import read_architecture
 from unsloth_ft.export.gguf_read import TensorInfo, read_gguf
 from unsloth_ft.export.gguf_vocab import read_vocabulary
@@ -27,12 +27,8 @@ def expected_metadata(model_dir: Path, quantization: str) -> dict[str, Any]:
 
     architecture = read_architecture(model_dir)
     writer = gguf.GGUFWriter(None, architecture.name)
-    writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_file_type(gguf.LlamaFileType[FILE_TYPES[quantization]])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    add_sampling(writer, model_dir)
-    add_architecture(writer, architecture)
-    add_vocabulary(writer, read_vocabulary(model_dir, vocab_size=architecture.vocab_size))
+    vocabulary = read_vocabulary(model_dir, vocab_size=architecture.vocab_size)
+    add_metadata(writer, model_dir, architecture, vocabulary, FILE_TYPES[quantization])
     return {name: field.value for name, field in writer.kv_data[0].items()}
 
 

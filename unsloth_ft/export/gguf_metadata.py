@@ -22,6 +22,18 @@ SAMPLING = {
 }
 
 
+def add_metadata(writer: Any, model_dir: Path, architecture: Architecture, vocabulary: Vocabulary, file_type: str) -> None:
+    """Every field of a whole model's file. `file_type` is a name of gguf.LlamaFileType."""
+    import gguf
+
+    writer.add_type(gguf.GGUFType.MODEL)
+    add_sampling(writer, model_dir)
+    add_architecture(writer, architecture)
+    add_vocabulary(writer, vocabulary)
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)  # last, as llama-quantize leaves these two
+    writer.add_file_type(gguf.LlamaFileType[file_type])
+
+
 def add_sampling(writer: Any, model_dir: Path) -> None:
     path = model_dir / "generation_config.json"
     config = read_json(path) if path.is_file() else {}
