@@ -27,10 +27,11 @@ def run(
 
     Raises what its stages raise; a failure's reason and the report so far are in the run directory then.
     """
-    preflight(targets, prepared.base, prepared.chat, directory)
+    stages = preflight(targets, prepared.base, prepared.chat, directory, prepared.hardware, dtype=prepared.plan.dtype.value)
     with directory.held():
         begin(prepared, directory, command, local)
         terminal.show_plan(prepared, console)
+        terminal.show_stages(stages, prepared.hardware, directory, console)
         try:
             model = tuned_model(prepared, directory, console)
             prove(prepared, directory, model, console)

@@ -26,7 +26,7 @@ SURFACE = {
     "recipes show": "NAME --json --set",
     "eval": "RUN --data --json --model --offline",
     "chat": "RUN QUESTION --json --max-new-tokens",
-    "export": "RUN --json --model --offline --system --to",
+    "export": "RUN --json --model --offline --quantizer --system --to",
     "verify": "RUN --json --model --offline --quick",
     "runs list": "--json",
     "runs show": "RUN --json",
@@ -185,7 +185,7 @@ def test_the_plan_as_json_has_values_reasons_data_and_warnings(work: Path, tiny:
     answer = call("plan", "smollm2-135m", "--data", "faq.jsonl", "--model", tiny, "--backend", "peft", "--json")
     assert (answer.code, answer.err) == (0, "")
     found = json.loads(answer.out)
-    assert list(found) == ["plan", "data", "warnings"]
+    assert list(found) == ["plan", "data", "exports", "warnings"]
     assert found["plan"]["num_train_epochs"] == {"value": 5.0, "reason": "11 training rows; early stopping may end it sooner"}
     assert found["data"]["files"][0]["name"] == "faq.jsonl"
     assert call("run", "smollm2-135m", "--data", "faq.jsonl", "--model", tiny, "--backend", "peft", "--json", "--dry-run").out == answer.out

@@ -63,6 +63,14 @@ def make(directory: RunDirectory, base: Path, *targets: str, console: Console | 
     return export(directory, parse(targets), base=base_model(base), chat=chat, console=quiet, options=making)["exports"]
 
 
+def changed_config(base: Path, tmp_path: Path, **values: Any) -> Path:
+    """A copy of the base whose config.json says something else."""
+    folder = shutil.copytree(base, tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
+    return folder
+
+
 VOCABULARY = 2048
 
 

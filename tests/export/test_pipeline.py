@@ -13,11 +13,9 @@ from tests.export import adapters, runs
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import in_llamacpp, pipeline, references
-from unsloth_ft.export import preflight as ahead
 from unsloth_ft.export.modelfile import parse_modelfile
 from unsloth_ft.export.ollama_model import end_texts, model_name
 from unsloth_ft.export.pipeline import is_done
-from unsloth_ft.export.preflight import disk_needed_bytes, preflight
 from unsloth_ft.export.targets import Target, complete, parse
 from unsloth_ft.export.trained import MERGED_ANSWERS, MERGED_PROBABILITIES
 from unsloth_ft.record import RunDirectory
@@ -76,83 +74,6 @@ def test_ollama_brings_a_q8_0_gguf_where_none_was_asked_for():
     assert complete(parse(["ollama", "gguf:f16"])) == (Target("gguf", "f16"), Target("ollama"))
 
 
-# -- before training
-
-
-def test_looking_ahead_writes_nothing(trained, tmp_path):
-    preflight(parse(["merged", "gguf:q8_0", "ollama"]), runs.base_model(trained[0]), chat_of(trained[0]), RunDirectory(tmp_path / "new"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def changed_config(trained, tmp_path, **values):
-    folder = shutil.copytree(trained[0], tmp_path / "base")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
-    return folder
-
-
-def test_an_unknown_architecture_is_refused_before_training(trained, tmp_path):
-    folder = changed_config(trained, tmp_path, architectures=["MambaForCausalLM"], model_type="mamba")
-    with pytest.raises(UserError, match="MambaForCausalLM"):
-        preflight([Target("ollama")], runs.base_model(folder), chat_of(trained[0]), RunDirectory(tmp_path / "new"))
-
-
-def test_an_unknown_quantization_is_refused_before_training(trained, tmp_path):
-    base = trained[0]
-    with pytest.raises(UserError, match="^quantization 'iq4_xs' is not supported yet; expected one of f32, f16, bf16, q8_0"):
-        preflight([Target("gguf", "iq4_xs")], runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
-
-
-def test_a_chat_template_that_ollama_cannot_express_is_refused_before_training(trained, tmp_path):
-    base = trained[0]
-    chat = chat_of(base)
-    chat.tokenizer.chat_template = "{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}"
-    with pytest.raises(UserError):
-        preflight([Target("ollama")], runs.base_model(base), chat, RunDirectory(tmp_path / "new"))
-    preflight([Target("gguf", "q8_0")], runs.base_model(base), chat, RunDirectory(tmp_path / "new"))
-
-
-def test_bytes_on_disk_are_the_merged_models_and_each_ggufs(trained):
-    base = runs.base_model(trained[0])
-    tensors = load_file(trained[0] / "model.safetensors").values()
-    weights = sum(tensor.numel() for tensor in tensors)
-    norms = sum(tensor.numel() for tensor in tensors if tensor.ndim == 1)  # in float32 whatever the quantization
-
-    def needed(*targets):
-        return disk_needed_bytes(complete(parse(targets)), base)
-
-    assert needed() == needed("adapter") == 0
-    assert needed("merged") == 2 * weights
-    assert needed("gguf:f16") == needed("merged", "gguf:f16") == 4 * weights + 2 * norms
-    q8_0 = (weights - norms) // 32 * 34 + 4 * norms
-    assert needed("ollama") == 2 * weights + q8_0
-    assert needed("gguf:f32", "gguf:q8_0") == 2 * weights + 4 * weights + q8_0
-
-
-def test_a_disk_that_is_too_small_is_said_with_both_numbers(trained, tmp_path, monkeypatch):
-    base = trained[0]
-    asked = []
-    monkeypatch.setattr(ahead, "parameter_count", lambda folder: 8 * 10**9)
-    monkeypatch.setattr(ahead, "planned_bytes", lambda folder, quantization: 8 * 10**9 // 32 * 34)
-    monkeypatch.setattr(ahead, "disk_free_bytes", lambda folder: asked.append(folder) or 20 * 2**30)
-    with pytest.raises(MachineError) as caught:
-        preflight(parse(["gguf:q8_0"]), runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
-    assert str(caught.value) == (
-        "the exports need about 22.8 GiB of disk, 20.0 GiB are free. Free some space, name another disk with --out, "
-        "or leave an export out; "
-        "`unsloth-ft export RUN --to …` can make it later."
-    )
-    assert asked == [tmp_path / "new"]
-    preflight(parse(["merged"]), runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
-
-
-def test_exports_that_lie_there_need_no_disk(exported, trained, monkeypatch):
-    monkeypatch.setattr(ahead, "disk_free_bytes", lambda folder: 10)
-    preflight(parse(["merged", "gguf:f16", "ollama"]), runs.base_model(trained[0]), chat_of(trained[0]), exported[0])
-    with pytest.raises(MachineError):
-        preflight(parse(["gguf:q8_0"]), runs.base_model(trained[0]), chat_of(trained[0]), exported[0])
-
-
 # -- what is made
 
 
@@ -207,7 +128,7 @@ def test_ends_are_the_turn_end_eos_and_those_of_generation_config(trained, tmp_p
 )
 def test_context_is_twice_what_was_trained_from_2048_to_what_the_model_knows(trained_tokens, known_tokens, num_ctx, trained, tmp_path):
     directory = runs.trained_run(tmp_path / "run", *trained, max_seq_length=trained_tokens)
-    base = runs.base_model(changed_config(trained, tmp_path, max_position_embeddings=known_tokens))
+    base = runs.base_model(runs.changed_config(trained[0], tmp_path, max_position_embeddings=known_tokens))
     assert pipeline.Exports(directory, (), base, None, None).num_ctx() == num_ctx
 
 
@@ -349,8 +270,8 @@ def test_an_export_that_is_not_what_was_trained_is_kept_recorded_and_an_error(tr
 def test_a_gguf_that_llamacpp_reads_otherwise_is_kept_recorded_and_an_error(run, trained, monkeypatch):
     write = pipeline.write_gguf
 
-    def of_the_base(folder, path, *, quantization):
-        return write(trained[0], path, quantization=quantization)
+    def of_the_base(folder, path, **how):
+        return write(trained[0], path, **how)
 
     monkeypatch.setattr(pipeline, "write_gguf", of_the_base)
     with pytest.raises(

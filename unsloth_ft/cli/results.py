@@ -89,13 +89,21 @@ def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) ->
 @click.option(
     "--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again."
 )
+@click.option(
+    "--quantizer",
+    default="own",
+    type=click.Choice(("own", "llama.cpp")),
+    help="Who quantizes a GGUF: this program, or a llama.cpp on this machine.  [default: own]",
+)
 @click.option("--system", metavar="TEXT", help="SYSTEM of the Modelfile; without it there is none.")
 @options.MODEL
 @options.OFFLINE
 @options.JSON
-def export(name: str, to: tuple[str, ...], system: str | None, model: str | None, offline: bool, as_json: bool) -> None:
+def export(
+    name: str, to: tuple[str, ...], quantizer: str, system: str | None, model: str | None, offline: bool, as_json: bool
+) -> None:
     """Make further files of RUN: each is opened and compared with the adapter before it counts as done."""
-    from unsloth_ft import prepare
+    from unsloth_ft import hardware, prepare
     from unsloth_ft.export import pipeline, targets
     from unsloth_ft.export.preflight import preflight
     from unsloth_ft.reopen import reopen
@@ -107,9 +115,11 @@ def export(name: str, to: tuple[str, ...], system: str | None, model: str | None
         prepare.go_offline()
     run = reopen(name, model=model, offline=offline)
     console = options.stderr()
-    making = pipeline.Options(system=system, offline=offline)
+    making = pipeline.Options(system=system, quantizer=quantizer, offline=offline)
     with run.directory.held():
-        preflight(wanted, run.base, run.chat, run.directory)
+        machine = hardware.detect()
+        stages = preflight(wanted, run.base, run.chat, run.directory, machine, dtype=run.plan.dtype.value, quantizer=quantizer)
+        terminal.show_stages(stages, machine, run.directory, console)
         pipeline.export(run.directory, wanted, base=run.base, chat=run.chat, console=console, options=making)
         result = reported(run.directory)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,13 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bo
     directory = RunDirectory(Path(out)) if out else RunDirectory(Path("runs") / "planned")
     directory.refuse_unusable()
     prepared = prepare.prepare(request, activate=False)
-    preflight(wanted, prepared.base, prepared.chat, directory)
+    stages = preflight(wanted, prepared.base, prepared.chat, directory, prepared.hardware, dtype=prepared.plan.dtype.value)
     if as_json:
-        options.print_json({"plan": prepared.plan.as_json(), "data": prepare.data_record(prepared), "warnings": list(prepared.warnings)})
+        shown = {"plan": prepared.plan.as_json(), "data": prepare.data_record(prepared), "exports": [asdict(stage) for stage in stages]}
+        options.print_json({**shown, "warnings": list(prepared.warnings)})
     else:
         terminal.show_plan(prepared, options.stdout())
+        terminal.show_stages(stages, prepared.hardware, directory, options.stdout())
 
 
 def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: list[str], as_json: bool) -> None:

@@ -14,6 +14,7 @@ from unsloth_ft.export import gguf, in_llamacpp, proof
 from unsloth_ft.export.gguf_check import check_finite, check_metadata
 from unsloth_ft.export.gguf_lora import check_gguf_lora
 from unsloth_ft.export.gguf_model import read_architecture
+from unsloth_ft.export.llama_quantize import OWN
 from unsloth_ft.export.llamacpp import LlamaCpp
 from unsloth_ft.export.lora import read_adapter
 from unsloth_ft.export.merge_plan import plan_merge
@@ -73,13 +74,24 @@ def merged(folder: Path, trained: Trained, *, read_back: Line | None = None) -> 
     return _spoken(lines, folder, trained)
 
 
-def gguf_file(path: Path, folder: Path, quantization: str, trained: Trained, *, read_back: Line | None = None) -> Lines:
+def gguf_file(
+    path: Path, folder: Path, quantization: str, trained: Trained, *, quantizer: str = OWN, read_back: Line | None = None
+) -> Lines:
     """A GGUF against the merged model in `folder`: its bytes, then what llama.cpp makes of it."""
-    lines = model_bytes(path, folder, quantization, read_back=read_back)
+    lines = model_bytes(path, folder, quantization, quantizer=quantizer, read_back=read_back)
     return _in_llamacpp(lines, path, folder, quantization, trained)
 
 
-def gguf_lora(path: Path, base_gguf: Path, folder: Path, quantization: str, trained: Trained, *, read_back: Line | None = None) -> Lines:
+def gguf_lora(
+    path: Path,
+    base_gguf: Path,
+    folder: Path,
+    quantization: str,
+    trained: Trained,
+    *,
+    quantizer: str = OWN,
+    read_back: Line | None = None,
+) -> Lines:
     """An adapter's GGUF and its base's: their bytes, then what llama.cpp makes of both together, against the merged model in `folder`."""
     base = trained.base.folder
 
@@ -87,16 +99,18 @@ def gguf_lora(path: Path, base_gguf: Path, folder: Path, quantization: str, trai
         return check_gguf_lora(trained.directory.adapter, base, path)
 
     lines = [proof.holds("adapter's tensors read back", "the adapter's own, at its scale", pairs)]
-    lines += model_bytes(base_gguf, base, quantization, read_back=read_back)
+    lines += model_bytes(base_gguf, base, quantization, quantizer=quantizer, read_back=read_back)
     return _in_llamacpp(lines, base_gguf, folder, quantization, trained, lora=path)
 
 
-def model_bytes(path: Path, folder: Path, quantization: str, *, read_back: Line | None = None) -> list[Line]:
+def model_bytes(path: Path, folder: Path, quantization: str, *, quantizer: str, read_back: Line | None = None) -> list[Line]:
     """A whole model's GGUF against its HF folder, byte by byte; no model is run."""
 
     def tensors() -> str:
         check_finite(path)
         targets = gguf.plan_tensors(folder, read_architecture(folder), quantization)
+        if quantizer != OWN:
+            targets = gguf.as_written(path, targets, quantization)
         gguf.verify_file(path, targets, every_row=True)
         return f"{len(targets)} tensors, every row"
 

@@ -18,6 +18,7 @@ from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export import gate, ollama, proof
 from unsloth_ft.export.gguf import write_gguf
 from unsloth_ft.export.gguf_lora import write_gguf_lora
+from unsloth_ft.export.llama_quantize import OWN
 from unsloth_ft.export.merged import Merged, merge, restore
 from unsloth_ft.export.modelfile import write_modelfile
 from unsloth_ft.export.ollama_model import context_tokens, end_texts, model_name, ollama_template
@@ -33,6 +34,7 @@ class Options:
     """How exports are made. `system` is the SYSTEM of a Modelfile; `offline`: no socket, not even to the user's own Ollama."""
 
     system: str | None = None
+    quantizer: str = OWN
     offline: bool = False
 
 
@@ -102,7 +104,8 @@ class Exports:
         # The Modelfile of another GGUF than the one asked for now, or with another SYSTEM, is not the one asked for.
         if result is not None and target.kind == "ollama" and result["from"] != self._ollama_source()[0].name:
             return False
-        if result is not None and "system" in result and result["system"] != self.options.system:
+        asked = {"system": self.options.system, "quantizer": self.options.quantizer}
+        if result is not None and any(key in result and result[key] != value for key, value in asked.items()):
             return False
         return is_done(result, self.directory)
 
@@ -119,16 +122,17 @@ class Exports:
 
     def check(self, target: Target) -> gate.Lines:
         """The gate again, on the files as they lie there; an Ollama model's is that of the GGUF that it was made for."""
+        result = self.recorded(target)
         if target.kind == "adapter":
             return gate.adapter(self.trained)
         if target.kind == "merged":
             return gate.merged(self.shown, self.trained)
         if target.kind == "gguf":
-            return gate.gguf_file(self.gguf_path(target), self.merged_folder(), str(target.quantization), self.trained)
-        result = self.recorded(target)
+            path, folder, quantizer = self.gguf_path(target), self.merged_folder(), result["quantizer"]
+            return gate.gguf_file(path, folder, str(target.quantization), self.trained, quantizer=quantizer)
         files = [self.directory.path / file["name"] for file in result["files"]]
         if target.kind == "gguf-lora":
-            return self._check_gguf_lora(files, str(target.quantization), system=result["system"])
+            return self._check_gguf_lora(files, str(target.quantization), system=result["system"], quantizer=result["quantizer"])
         gguf, adapter = (self.directory.exports / name if name else None for name in (result["from"], result["adapter"]))
         return self._check_modelfile(files[0], gguf, adapter=adapter, system=result["system"])
 
@@ -155,27 +159,33 @@ class Exports:
 
     def _gguf(self, target: Target) -> dict[str, Any]:
         folder, path, quantization = self.merged_folder(), self.gguf_path(target), str(target.quantization)
-        written = write_gguf(folder, path, quantization=quantization)
+        written = write_gguf(folder, path, quantization=quantization, quantizer=self.options.quantizer)
         read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", gate.WRITTEN_BACK)
-        return self._result([path], gate.gguf_file(path, folder, quantization, self.trained, read_back=read_back))
+        result = self._result([path], gate.gguf_file(path, folder, quantization, self.trained, read_back=read_back))
+        return result | {"quantizer": self.options.quantizer}
 
     def _gguf_lora(self, target: Target) -> dict[str, Any]:
         quantization = str(target.quantization)
         path, base = self._lora_paths(target)
         write_gguf_lora(self.directory.adapter, self.base.folder, path)
-        written = write_gguf(self.base.folder, base, quantization=quantization)
+        written = write_gguf(self.base.folder, base, quantization=quantization, quantizer=self.options.quantizer)
         read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", gate.WRITTEN_BACK)
         modelfile, template = self._write_modelfile("Modelfile.lora", base, adapter=path)
         files = [path, base, modelfile]
         checks, notes = self._check_gguf_lora(files, quantization, system=self.options.system, read_back=read_back)
         shared = f"{base.name} has the same bytes for every adapter on this base: keep one, and name it in each Modelfile's FROM"
-        return self._result(files, (checks, [*template.notes, *notes, shared, self._use(modelfile)])) | {"system": self.options.system}
+        return self._result(files, (checks, [*template.notes, *notes, shared, self._use(modelfile)])) | {
+            "system": self.options.system,
+            "quantizer": self.options.quantizer,
+        }
 
     def _check_gguf_lora(
-        self, files: Sequence[Path], quantization: str, *, system: str | None, read_back: gate.Line | None = None
+        self, files: Sequence[Path], quantization: str, *, system: str | None, quantizer: str = OWN, read_back: gate.Line | None = None
     ) -> gate.Lines:
         path, base, modelfile = files
-        checks, notes = gate.gguf_lora(path, base, self.merged_folder(), quantization, self.trained, read_back=read_back)
+        checks, notes = gate.gguf_lora(
+            path, base, self.merged_folder(), quantization, self.trained, quantizer=quantizer, read_back=read_back
+        )
         more, further = self._check_modelfile(modelfile, base, adapter=path, system=system)
         return [*checks, *more], [*notes, *further]
 

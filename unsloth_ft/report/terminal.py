@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -9,8 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from unsloth_ft.hardware import Hardware, disk_free_bytes
+from unsloth_ft.record import RunDirectory
+
 if TYPE_CHECKING:
     from unsloth_ft.evaluate.compare import Comparison
+    from unsloth_ft.export.preflight import Stage
     from unsloth_ft.plan import Plan
     from unsloth_ft.prepare import Prepared
     from unsloth_ft.train.loop import Training
@@ -59,6 +64,23 @@ def example_text(pieces: tuple[tuple[str, bool], ...]) -> Text:
         shown = piece.replace("\n", "⏎\n  ")
         text.append(f"⟦{shown}⟧" if learned else shown, style="bold green" if learned else "dim")
     return text
+
+
+def show_stages(stages: Sequence[Stage], machine: Hardware, directory: RunDirectory, console: Console) -> None:
+    """What the exports will take of disk and memory, stage by stage, beside what there is."""
+    if not stages:
+        return
+    table = Table(title="exports", title_justify="left", box=None, pad_edge=False)
+    for header in ("stage", "disk GiB", "memory GiB"):
+        table.add_column(header, justify="left" if header == "stage" else "right")
+    for stage in stages:
+        table.add_row(stage.name, f"{stage.disk_bytes / GIB:.2f}" if stage.disk_bytes else "", f"{stage.memory_bytes / GIB:.2f}")
+    free = disk_free_bytes(directory.path.absolute())
+    table.add_row("this machine", f"{free / GIB:.2f} free", f"{machine.memory_bytes / GIB:.2f}")
+    console.print(table)
+    for stage in stages:
+        if stage.memory_bytes > machine.memory_bytes:
+            console.print(f"[yellow]warning:[/] {stage.name}: more than this machine's memory, so it will be left out", highlight=False)
 
 
 def show_training(training: Training, console: Console) -> None:
