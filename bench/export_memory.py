@@ -42,9 +42,9 @@ from pathlib import Path
 from unsloth_ft.export.gguf import write_gguf
 write_gguf(Path(sys.argv[1]), Path(sys.argv[2]), quantization=sys.argv[3])
 """
+# Not resource.getrusage: a child's ru_maxrss begins with that of the process that started it.
 PEAK = """
-import resource
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 Shapes = dict[str, tuple[int, ...]]

@@ -12,6 +12,7 @@ import pytest
 from tests import families, oracle
 from unsloth_ft.export.gguf import write_gguf
 from unsloth_ft.export.gguf_read import ARRAY, Parser, mapped, read_gguf
+from unsloth_ft.export.llamacpp import LlamaCpp
 
 pytestmark = pytest.mark.skipif(not oracle.is_here(), reason=oracle.MISSING)
 
@@ -19,13 +20,12 @@ TYPES = ("f32", "f16", "bf16", "q8_0")
 # What the suite takes; `make sweep` runs every family with every type.
 SAMPLE = {"llama32": "q8_0", "mistral-v03": "f16", "mistral-nemo": "q8_0", "qwen25": "f32", "qwen3": "bf16", "smollm2": "f16"}
 
-# Where one file has a key and the other has not, and the value is what llama.cpp takes without it: flags of llama_vocab::impl::load in
-# src/llama-vocab.cpp (false for byte-level BPE; add_eos and add_sep also for SentencePiece).
-DEFAULTS = {
-    "tokenizer.ggml.add_eos_token": False,
-    "tokenizer.ggml.add_sep_token": False,
-}
+# Where one file has a key and the other has not, and the value is what llama.cpp takes without it: src/llama-vocab.cpp,
+# llama_vocab::impl::load.
+BOOLEAN = 7
+DEFAULTS = {"tokenizer.ggml.add_eos_token": False, "tokenizer.ggml.add_sep_token": False}
 BYTE_LEVEL_DEFAULTS = DEFAULTS | {"tokenizer.ggml.add_space_prefix": False}
+BEGIN_WITH_BOS = ("llama-bpe", "tekken")  # rules whose add_bos is true without a field
 
 # The differences that are meant, by family; every other is a failure.
 EOT = {"tokenizer.ggml.eot_token_id"}  # llama.cpp would take the first of several end tokens in an unordered map; ours is the turn's end
@@ -39,6 +39,12 @@ MEANT = {
     "qwen3": EOT,
     "smollm2": EOT,
 }
+# Of a SentencePiece tokenizer without its tokenizer.model, as transformers 5 saves it, the converter makes a file with one score for all
+# pieces, [INST] an ordinary one, and no token for an embedding's spare rows: llama.cpp can't use it.
+UNUSABLE = SPACE | {"tokenizer.ggml.scores", "tokenizer.ggml.token_type"}
+SAVED_AGAIN = MEANT | {"mistral-v03": UNUSABLE}
+ADDED = SAVED_AGAIN | {"mistral-v03": UNUSABLE | {"tokenizer.ggml.tokens"}}
+
 # Made of the folder's name and the number of parameters, for people: test_no_key_that_the_runtime_reads_is_left_out.
 DESCRIPTIVE = {"general.name", "general.basename", "general.version", "general.finetune", "general.size_label"}
 
@@ -64,10 +70,9 @@ def metadata(path: Path) -> dict[str, Any]:
 
 
 def different_keys(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
-    byte_level = theirs["tokenizer.ggml.model"][1] == "gpt2"
-    defaults = BYTE_LEVEL_DEFAULTS if byte_level else DEFAULTS
-    boolean = 7
-    missing = {key: (boolean, value) for key, value in defaults.items()}
+    (_, kind), (_, rule) = theirs["tokenizer.ggml.model"], theirs["tokenizer.ggml.pre"]
+    defaults = BYTE_LEVEL_DEFAULTS | {"tokenizer.ggml.add_bos_token": rule in BEGIN_WITH_BOS} if kind == "gpt2" else DEFAULTS
+    missing = {key: (BOOLEAN, value) for key, value in defaults.items()}
     return {key for key in ours.keys() | theirs.keys() if ours.get(key, missing.get(key)) != theirs.get(key, missing.get(key))} - DESCRIPTIVE
 
 
@@ -102,6 +107,60 @@ def test_every_type_equals_that_of_llama_cpps_converter(family, quantization, fa
 @pytest.mark.parametrize("quantization", ["q8_0", pytest.param("f16", marks=pytest.mark.slow)])
 def test_smollm2_equals_that_of_llama_cpps_converter(quantization, smollm2_dir, tmp_path, converter):
     assert compare(smollm2_dir, quantization, tmp_path, converter) == EOT
+
+
+def slow_but(*fast: str) -> list[Any]:
+    return [family if family in fast else pytest.param(family, marks=pytest.mark.slow) for family in families.EXPORT_FAMILIES]
+
+
+def save_again(model_dir: Path, folder: Path, *, tokens: tuple[str, ...] = (), special: tuple[str, ...] = ()) -> Path:
+    """The model as transformers 5 saves it, with added tokens and an embedding that has three rows more than the tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16), AutoTokenizer.from_pretrained(model_dir)
+    if tokens or special:
+        tokenizer.add_tokens(list(tokens))
+        tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
+        if len(tokenizer) > model.config.vocab_size:
+            model.resize_token_embeddings(len(tokenizer) + 3)
+    model.generation_config.do_sample = True  # without it, transformers 5 refuses to save Qwen's sampling fields
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", slow_but("smollm2", "mistral-v03"))
+def test_a_folder_that_transformers_saved_gives_what_the_converter_makes_of_it(family, family_dir, tmp_path, converter):
+    folder = save_again(family_dir(family), tmp_path / "again")
+    assert compare(folder, "bf16", tmp_path, converter) == SAVED_AGAIN[family]
+
+
+@pytest.mark.parametrize("family", slow_but("smollm2", "mistral-v03"))
+def test_added_tokens_and_spare_rows_are_those_of_the_converter(family, family_dir, tmp_path, converter):
+    from transformers import AutoTokenizer
+
+    folder = save_again(family_dir(family), tmp_path / "added", tokens=("<doc>", "née", "▁odd one"), special=("<|note|>", "[N]"))
+    assert compare(folder, "bf16", tmp_path, converter) == ADDED[family]
+    tokenizer, text = AutoTokenizer.from_pretrained(folder), "<|note|>one<doc>two née [N]three"
+    with LlamaCpp(tmp_path / "ours.gguf", threads=1) as llama:
+        assert llama.tokenize(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_the_converters_space_prefix_doubles_the_space_of_every_message(family_dir, tmp_path, converter):
+    from transformers import AutoTokenizer
+
+    folder = family_dir("mistral-v03")
+    theirs = converter.convert(folder, tmp_path / "theirs.gguf", quantization="q8_0")
+    ours = write_gguf(folder, tmp_path / "ours.gguf", quantization="q8_0").path
+    tokenizer, text = AutoTokenizer.from_pretrained(folder), "<s>[INST] Hi[/INST]"
+    wanted = ["<s>", "[INST]", "▁Hi", "[/INST]"]
+    found = {}
+    for path in (ours, theirs):
+        with LlamaCpp(path, threads=1) as llama:
+            found[path] = tokenizer.convert_ids_to_tokens(llama.tokenize(text))
+    assert tokenizer.tokenize(text) == wanted
+    assert found == {ours: wanted, theirs: ["<s>", "[INST]", "▁", "▁Hi", "[/INST]"]}
 
 
 def runtime_keys(architecture: str) -> set[str]:
