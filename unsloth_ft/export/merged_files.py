@@ -83,9 +83,12 @@ def check_files(base: Path, tokenizer: Path, folder: Path, plan: MergePlan) -> s
         if not (folder / name).is_file():
             raise GateError(f"{name} is missing")
         if (folder / name).read_bytes() != content:
-            raise GateError(f"{name} is not the {'adapter' if tokenizer != base and name in TOKENIZER else 'base'}'s{_first_change(content, folder / name)}")
+            owner = "adapter" if tokenizer != base and name in TOKENIZER else "base"
+            raise GateError(f"{name} is not the {owner}'s{_first_change(content, folder / name)}")
         count += 1
-    return f"{count} files as the base has them" if tokenizer == base else f"{count} files; the tokenizer is the adapter's, with its added tokens"
+    if tokenizer == base:
+        return f"{count} files as the base has them"
+    return f"{count} files; the tokenizer is the adapter's, with its added tokens"
 
 
 def _first_change(content: bytes, file: Path) -> str:
