@@ -24,10 +24,9 @@ from unsloth_ft.export.kquants_search import Affine, Symmetric, first_largest, f
 
 SUPER = 256  # weights of a super-block
 BLOCK = 32  # weights of a block of the older formats
-# Weights at a time. On a CPU the trials of a piece (20 times the weights, in float32) should lie in the cache: of 8k to 128k weights,
-# q4_K and q2_K were fastest at 32k, q3_K with its many short operations at 256k. On a GPU the pieces should fill it: 3 GB at most.
-CPU_PIECE = {"q3_k": 2**18}
-CPU_PIECE_OTHERWISE = 2**18
+# Weights at a time. On a CPU what a search holds of a piece (5 to 10 times the weights, in float32) should lie in the cache, and a piece
+# be large enough to be worth some thousand calls: of 64k to 1M weights, 256k was among the fastest for every type. A GPU wants it filled.
+CPU_PIECE = 2**18
 GPU_PIECE = 2**24
 
 
@@ -40,14 +39,14 @@ def quantize(values: torch.Tensor, type_name: str) -> torch.Tensor:
     rows, columns = values.shape
     if columns % block:
         raise ValueError(f"{type_name} wants rows in blocks of {block}, and these have {columns} values")
-    piece = GPU_PIECE if values.is_cuda else CPU_PIECE.get(type_name, CPU_PIECE_OTHERWISE)
+    piece = GPU_PIECE if values.is_cuda else CPU_PIECE
     pieces = [to_bytes(part) for part in values.reshape(-1, block).split(piece // block)]
     return torch.cat(pieces).view(rows, -1)
 
 
 def columns_of(blocks: torch.Tensor, width: int) -> torch.Tensor:
-    """`(super-blocks, 256)` → `(width, blocks)`: a block's values in a column."""
-    return blocks.reshape(-1, width).t().contiguous()
+    """`(super-blocks, 256)` → `(width, blocks)`: a block's values in a column, in memory of their own."""
+    return blocks.reshape(-1, width).t().clone(memory_format=torch.contiguous_format)
 
 
 def rows_of(levels: torch.Tensor) -> torch.Tensor:
@@ -152,7 +151,7 @@ def symmetric_levels(values: torch.Tensor, fit: Symmetric, d: torch.Tensor, scal
 
 
 def q8_0(blocks: torch.Tensor) -> torch.Tensor:
-    d = divided(blocks.abs().amax(1), 127.0)
+    d = divided(torch.maximum(blocks.amax(1), -blocks.amin(1)).abs_(), 127.0)  # no negative zero
     levels = round_half_away(blocks * ratio(1.0, d)[:, None])
     return torch.cat((half_bytes(half_precision(d)), levels.to(torch.int8).view(torch.uint8)), 1)
 

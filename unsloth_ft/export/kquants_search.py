@@ -8,7 +8,6 @@ importance matrix `llama-quantize` takes these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -44,11 +43,13 @@ def ordered_sum(values: torch.Tensor) -> torch.Tensor:
 
 def first_largest(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Largest magnitude over the first axis, and the value that has it: the first one, where two have it with opposite signs."""
-    magnitudes = values.abs()
-    largest = magnitudes.amax(0)
-    signed = values[-1].clone()
-    for value, magnitude in zip(reversed(values[:-1].unbind(0)), reversed(magnitudes[:-1].unbind(0))):
-        signed = torch.where(magnitude == largest, value, signed)
+    low, high = values.amin(0), values.amax(0)
+    largest = torch.maximum(high, -low)
+    signed = torch.where(high == largest, high, low)
+    tied = ((high == -low) & (high != 0.0)).nonzero()[:, 0]
+    if len(tied):
+        some = values[:, tied]
+        signed[tied] = some.gather(0, some.abs().argmax(0, keepdim=True))[0]  # argmax takes the first
     return largest, signed
 
 
@@ -143,43 +144,36 @@ def fit_symmetric(values: torch.Tensor, *, half: int) -> Symmetric:
     largest, signed = first_largest(values)
     zero = largest < LEAST_MAGNITUDE
     signed.masked_fill_(zero, 1.0)
-    trials = [float(half)] + [trial for i, trial in enumerate(candidates_around(half)) if i != 9]
-    inverse = -torch.tensor(trials, device=values.device)[:, None] / signed  # (trials, blocks)
-    levels = torch.mul(values[:, None], inverse).round_().clamp_(-half, half - 1)  # (values, trials, blocks)
     squares = values * values
-    products = torch.empty((levels.shape[0], 2, *levels.shape[1:]), device=values.device)
-    torch.mul(levels, (squares * values)[:, None], out=products[:, 0])
-    torch.mul(levels, squares[:, None], out=products[:, 1])
-    products[:, 1].mul_(levels)
-    sum_lx, sum_ll = ordered_sum(products)
-    best = best_trial(sum_lx, sum_ll)
-    scale, inverse = sum_lx.div_(sum_ll).gather(0, best)[0], inverse.gather(0, best)[0]
-    scale.masked_fill_(zero | (sum_ll.gather(0, best)[0] == 0.0), 0.0)
-    levels = torch.mul(values, inverse).round_().clamp_(-half, half - 1).add_(half).masked_fill_(zero, 0.0)
-    return Symmetric(scale, levels.to(torch.uint8))
+    cubes = squares * values
+    levels = torch.empty_like(values)
+    products = torch.empty((len(values), 2, *values.shape[1:]), device=values.device)
+    scale, gain, best_inverse = torch.zeros_like(signed), torch.zeros_like(signed), torch.zeros_like(signed)
+    for trial in (float(half), *candidates_around(half)):
+        inverse = torch.full_like(signed, -trial).div_(signed)
+        torch.mul(values, inverse, out=levels).round_().clamp_(-half, half - 1)
+        torch.mul(levels, cubes, out=products[:, 0])
+        torch.mul(levels, squares, out=products[:, 1])
+        products[:, 1].mul_(levels)
+        sum_lx, sum_ll = ordered_sum(products)
+        better = (sum_ll > 0.0) & ((sum_lx * sum_lx) > gain * sum_ll)
+        scale = torch.where(better, sum_lx / sum_ll, scale)
+        gain = torch.where(better, scale * sum_lx, gain)
+        best_inverse = torch.where(better, inverse, best_inverse)
+    torch.mul(values, best_inverse, out=levels).round_().clamp_(-half, half - 1)
+    return Symmetric(scale.masked_fill_(zero, 0.0), levels.add_(half).masked_fill_(zero, 0.0).to(torch.uint8))
 
 
 def candidates_around(half: int) -> list[float]:
-    """`half + 0.1 * i` for i from -9 to 9, rounded to float32 as C does it."""
+    """`half + 0.1 * i` for i from -9 to 9 but 0, rounded to float32 as C does it."""
     single = numpy.float32
-    return [float(single(half) + single(0.1) * single(i)) for i in range(-9, 10)]
-
-
-def best_trial(sum_lx: torch.Tensor, sum_ll: torch.Tensor) -> torch.Tensor:
-    """The index, `(1, blocks)`, of the trial with the largest `sum_lx² / sum_ll`; both `(trials, blocks)`."""
-    gain = torch.where(sum_ll > 0.0, sum_lx / sum_ll * sum_lx, 0.0)
-    best, index = gain[0].clone(), torch.zeros_like(gain[0], dtype=torch.int64)
-    for trial in range(1, len(gain)):
-        better = (sum_lx[trial] * sum_lx[trial] > best * sum_ll[trial]) & (sum_ll[trial] > 0.0)
-        best = torch.where(better, gain[trial], best)
-        index.masked_fill_(better, trial)
-    return index[None]
+    return [float(single(half) + single(0.1) * single(i)) for i in range(-9, 10) if i != 0]
 
 
 def fit_by_descent(values: torch.Tensor, *, half: int, rounds: int = 5) -> Symmetric:
     """As `fit_symmetric` from one trial, then value by value: each takes the level that is best with the others as they are.
 
-    llama.cpp leaves a block once a round changes nothing in it; further rounds would change nothing either.
+    A block in which a round changed nothing is done: a further round would find the same.
     """
     largest, signed = first_largest(values)
     zero = largest < LEAST_MAGNITUDE
@@ -187,33 +181,42 @@ def fit_by_descent(values: torch.Tensor, *, half: int, rounds: int = 5) -> Symme
     levels = torch.mul(values, inverse).round_().clamp_(-half, half - 1)
     squares = values * values
     cubes = squares * values
-    sums = (ordered_sum(cubes * levels), ordered_sum(squares * levels * levels))
-    rows = list(zip(values.unbind(0), squares.unbind(0), cubes.unbind(0), levels.unbind(0)))
+    sums = torch.stack((ordered_sum(cubes * levels), ordered_sum(squares * levels * levels)))
+    state = (values, squares, cubes, levels, sums)
+    left = torch.arange(values.shape[1], device=values.device)
     for _ in range(rounds):
-        for value, square, cube, level in rows:
-            sums = descend(value, square, cube, level, sums, half=half)
+        changed = descend(*state, half=half)
+        if len(left) < values.shape[1]:
+            levels[:, left], sums[:, left] = state[3], state[4]
+        left = left[changed]
+        if not len(left):
+            break
+        state = tuple(part[:, changed] for part in state)
     sum_lx, sum_ll = sums
     scale = torch.where(sum_ll > 0.0, sum_lx / sum_ll, 0.0).masked_fill_(zero, 0.0)
     return Symmetric(scale, levels.add_(half).masked_fill_(zero, 0.0).to(torch.uint8))
 
 
 def descend(
-    value: torch.Tensor,
-    square: torch.Tensor,
-    cube: torch.Tensor,
-    level: torch.Tensor,
-    sums: Sequence[torch.Tensor],
-    *,
-    half: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Moves one value of every block to its best level, in place, where that is a gain; all are `(blocks,)`. Returns the new sums."""
+    values: torch.Tensor, squares: torch.Tensor, cubes: torch.Tensor, levels: torch.Tensor, sums: torch.Tensor, *, half: int
+) -> torch.Tensor:
+    """Moves each value to its best level where that is a gain. Changes `levels` `(values, blocks)` and `sums` `(2, blocks)` in place.
+
+    Returns where anything moved, `(blocks,)`.
+    """
     sum_lx, sum_ll = sums
-    rest_lx = sum_lx - cube * level
-    rest_ll = sum_ll - (square * level).mul_(level)
-    moved = (value * rest_ll).div_(rest_lx).round_().clamp_(-half, half - 1)
-    move = (rest_lx > 0.0) & (moved != level)
-    rest_lx += cube * moved
-    rest_ll += (square * moved).mul_(moved)
-    move &= (rest_ll > 0.0) & ((rest_lx * rest_lx).mul_(sum_ll) > (sum_lx * sum_lx).mul_(rest_ll))
-    level.copy_(torch.where(move, moved, level))
-    return torch.where(move, rest_lx, sum_lx), torch.where(move, rest_ll, sum_ll)
+    changed = torch.zeros_like(sum_lx, dtype=torch.bool)
+    shares_lx, shares_ll = cubes * levels, (squares * levels).mul_(levels)
+    for value, square, cube, level, share_lx, share_ll in zip(*(part.unbind(0) for part in (values, squares, cubes, levels, shares_lx, shares_ll))):
+        rest_lx, rest_ll = sum_lx - share_lx, sum_ll - share_ll
+        moved = (value * rest_ll).div_(rest_lx).round_().clamp_(-half, half - 1)
+        move = (rest_lx > 0.0).logical_and_(moved != level)
+        rest_lx += cube * moved
+        rest_ll += (square * moved).mul_(moved)
+        move &= rest_ll > 0.0
+        move &= (rest_lx * rest_lx).mul_(sum_ll) > (sum_lx * sum_lx).mul_(rest_ll)
+        torch.where(move, moved, level, out=level)
+        torch.where(move, rest_lx, sum_lx, out=sum_lx)
+        torch.where(move, rest_ll, sum_ll, out=sum_ll)
+        changed |= move
+    return changed
