@@ -80,12 +80,20 @@ def test_the_values_come_back_within_rounding(type_name):
 
 
 @pytest.mark.parametrize("type_name", TYPES)
-def test_pieces_make_no_difference_and_the_input_stays_as_it_is(type_name, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pieces_and_threads_make_no_difference_and_leave_all_as_it_was(type_name, threads, monkeypatch):
     values = torch.from_numpy(weights("normal"))
     before = values.clone()
     whole = kquants.quantize(values, type_name)
     monkeypatch.setattr(kquants, "CPU_PIECE", 512)
-    assert torch.equal(kquants.quantize(values, type_name), whole)
+    monkeypatch.setattr(kquants, "LEAST_PIECE", 512)
+    at_first = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(kquants.quantize(values, type_name), whole)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(at_first)
     assert torch.equal(values, before)
 
 

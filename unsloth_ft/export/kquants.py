@@ -7,6 +7,7 @@ operation (kquants_search), the same bit layout (kquants_pack). Source: ggml/src
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -27,6 +28,7 @@ BLOCK = 32  # weights of a block of the older formats
 # Weights at a time. On a CPU what a search holds of a piece (5 to 10 times the weights, in float32) should lie in the cache, and a piece
 # be large enough to be worth some thousand calls: of 64k to 1M weights, 256k was among the fastest for every type. A GPU wants it filled.
 CPU_PIECE = 2**18
+LEAST_PIECE = 2**16  # a smaller one is not worth a thread
 GPU_PIECE = 2**24
 
 
@@ -39,9 +41,27 @@ def quantize(values: torch.Tensor, type_name: str) -> torch.Tensor:
     rows, columns = values.shape
     if columns % block:
         raise ValueError(f"{type_name} wants rows in blocks of {block}, and these have {columns} values")
-    piece = GPU_PIECE if values.is_cuda else CPU_PIECE
-    pieces = [to_bytes(part) for part in values.reshape(-1, block).split(piece // block)]
-    return torch.cat(pieces).view(rows, -1)
+    blocks = values.reshape(-1, block)
+    made = [to_bytes(part) for part in blocks.split(GPU_PIECE // block)] if values.is_cuda else in_threads(to_bytes, blocks)
+    return torch.cat(made).view(rows, -1)
+
+
+def in_threads(to_bytes: Callable[[torch.Tensor], torch.Tensor], blocks: torch.Tensor) -> list[torch.Tensor]:
+    """Pieces of the blocks side by side, each in one thread from its beginning to its end.
+
+    torch would share each of a search's thousand operations among its threads, and wait for the last of them every time: on two cores
+    with other work that took two to three times as long.
+    """
+    threads = torch.get_num_threads()
+    share = -(-blocks.numel() // threads)
+    pieces = blocks.split(max(min(CPU_PIECE, share), LEAST_PIECE) // blocks.shape[1])
+    if threads == 1:
+        return [to_bytes(piece) for piece in pieces]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(to_bytes, pieces))
+    finally:
+        torch.set_num_threads(threads)  # the workers' 1 would be the beginning of every later thread
 
 
 def columns_of(blocks: torch.Tensor, width: int) -> torch.Tensor:
