@@ -70,13 +70,30 @@ def test_the_bytes_are_those_of_llamacpp(type_name, name):
     assert (made == ggml.quantize(values, type_name)).all()
 
 
+def decoded(made, type_name):
+    return gguf.dequantize(made, gguf.GGMLQuantizationType[type_name.upper()])
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
 @pytest.mark.parametrize("type_name", TYPES)
-def test_the_values_come_back_within_rounding(type_name):
-    values = weights("heavy-tailed")
-    made = kquants.quantize(torch.from_numpy(values), type_name).numpy()
-    back = gguf.dequantize(made, gguf.GGMLQuantizationType[type_name.upper()])
+def test_the_values_come_back_within_rounding(type_name, name):
+    values = weights(name)
+    back = decoded(kquants.quantize(torch.from_numpy(values.copy()), type_name).numpy(), type_name)
     assert back.shape == (ROWS, COLUMNS)
     assert largest_excess(values, back, type_name) == 0.0
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_more_than_rounding_is_seen(type_name):
+    values = weights("normal")
+    made = kquants.quantize(torch.from_numpy(values), type_name).numpy()
+    back = decoded(made, type_name)
+    assert largest_excess(values[::-1], back, type_name) > 0.0  # rows exchanged
+    assert largest_excess(values / 2, back, type_name) > 0.0  # scales doubled
+    block_bytes = BLOCKS[type_name][1]
+    scale = {"q6_k": 209, "q3_k": 109, "q2_k": 81}.get(type_name, 1)  # the high byte of the first block's float16 scale
+    made[4, scale % block_bytes] = 0x44
+    assert largest_excess(values, decoded(made, type_name), type_name) > 0.0  # one scale is 4
 
 
 @pytest.mark.parametrize("type_name", TYPES)
