@@ -293,6 +293,15 @@ def test_a_wrong_eos_is_refused(model):
         check_supported(folder, "q8_0")
 
 
+def test_a_tied_models_copy_of_its_embedding_is_left_out_and_another_one_refused(model, family_gguf, tmp_path):
+    folder = model()
+    edit_weights(folder, lambda state: state.update({"lm_head.weight": state["model.embed_tokens.weight"].clone()}))
+    assert write_gguf(folder, tmp_path / "x.gguf", quantization="q8_0").sha256 == sha256(family_gguf("smollm2", "q8_0"))
+    edit_weights(folder, lambda state: state["lm_head.weight"].__setitem__((3, 4), 1.0))
+    with pytest.raises(UserError, match=r"lm_head.weight is not the embedding, and .*config.json says that they are tied"):
+        write_gguf(folder, tmp_path / "y.gguf", quantization="q8_0")
+
+
 def test_a_missing_and_an_unknown_tensor_are_named(model, tmp_path):
     folder = model()
     edit_weights(folder, lambda state: state.pop("model.layers.1.mlp.up_proj.weight"))

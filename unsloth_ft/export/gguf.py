@@ -18,7 +18,19 @@ from unsloth_ft.export.gguf_bounds import largest_excess
 from unsloth_ft.export.gguf_metadata import add_metadata
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, rope_factors, tensor_names
 from unsloth_ft.export.gguf_place import placed
-from unsloth_ft.export.gguf_tensors import DIRECT, Constant, Rows, Source, Target, ggml_type, quantizing_device, read_rows, sources, type_name_of
+from unsloth_ft.export.gguf_tensors import (
+    DIRECT,
+    Constant,
+    Rows,
+    Source,
+    Target,
+    check_tied,
+    ggml_type,
+    quantizing_device,
+    read_rows,
+    sources,
+    type_name_of,
+)
 from unsloth_ft.export.gguf_types import BLOCKS, FILE_TYPES, USUAL, check_quantization, file_order, fitting_type, tensor_types
 from unsloth_ft.export.gguf_types import QUANTIZATIONS as QUANTIZATIONS  # part of this module's interface
 from unsloth_ft.export.gguf_vocab import Vocabulary, read_vocabulary
@@ -91,6 +103,8 @@ def write_gguf(model_dir: Path, path: Path, *, quantization: str, quantizer: str
     architecture = read_architecture(model_dir)
     check_shapes(architecture, quantization)
     targets = plan_tensors(model_dir, architecture, quantization)
+    if architecture.tied:
+        check_tied(model_dir)
     vocabulary = read_vocabulary(model_dir, vocab_size=architecture.vocab_size)
     between = stored_type(targets) if quantizer == LLAMA_CPP and quantization not in DIRECT else None
     needed = planned_bytes(model_dir, quantization) + (planned_bytes(model_dir, between) if between else 0)

@@ -116,6 +116,25 @@ def sources(model_dir: Path) -> dict[str, Source]:
     return found
 
 
+def check_tied(model_dir: Path) -> None:
+    """For a model with tied embeddings: an output layer that is stored all the same must be the embedding, bit for bit.
+
+    Raises: UserError where it is not: transformers 5 does not tie it then, and llama.cpp would compute with the embedding.
+    """
+    import torch
+
+    found = sources(model_dir)
+    head, embedding = found.get("lm_head.weight"), found["model.embed_tokens.weight"]
+    if head is None:
+        return
+    both = (chunks(Target(source.name, source, "f32"), CPU_CHUNK) for source in (head, embedding))
+    if head.shape != embedding.shape or not all(torch.equal(one, other) for one, other in zip(*both, strict=True)):
+        raise UserError(
+            f"{head.file}: lm_head.weight is not the embedding, and {model_dir / 'config.json'} says that they are tied; transformers "
+            'computes with both. Set "tie_word_embeddings" to false there.'
+        )
+
+
 def chunks(target: Target, step: int) -> Iterator[torch.Tensor]:
     """The tensor's values as stored, about `step` of them at a time: whole rows, in the order of the GGUF file."""
     rows = max(1, step * target.shape[0] // max(1, target.source.stored.size))

@@ -214,7 +214,7 @@ def describe_normalizer(normalizer: dict[str, Any] | None) -> str | None:
 
 def merge_lines(merges: list[Any]) -> list[str]:
     """`["Ġ", "t"]` or `"Ġ t"` → `"Ġ t"`. A space inside a part is written Ġ (https://github.com/ggml-org/llama.cpp/issues/9692)."""
-    return [merge if isinstance(merge, str) else " ".join(part.replace(" ", "Ġ") for part in merge) for merge in merges]
+    return [merge if isinstance(merge, str) else f"{merge[0].replace(' ', 'Ġ')} {merge[1].replace(' ', 'Ġ')}" for merge in merges]
 
 
 def sentencepiece_scores(model_dir: Path, tokenizer: dict[str, Any], tokens: tuple[str, ...]) -> tuple[float, ...]:
