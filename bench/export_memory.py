@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import BinaryIO
 
@@ -157,8 +158,10 @@ def main(layers: int, quantizations: tuple[str, ...], work: Path | None, out: Pa
             click.echo(f"{step:<14} {megabytes:7.0f} MB")
             peaks[step] = round(megabytes)
     if out:
+        command = f"python -m bench.export_memory --layers {layers} " + " ".join(f"--quantization {name}" for name in quantizations)
         machine = {"python": platform.python_version(), "torch": torch.__version__, "system": platform.platform()}
-        write_json(out, {"command": sys.argv[1:], "layers": layers, "parameters": parameters, "peak_mb": peaks, **machine})
+        run = {"command": command, "date": str(date.today()), **machine}
+        write_json(out, {**run, "layers": layers, "parameters": parameters, "peak_mb": peaks})
 
 
 if __name__ == "__main__":

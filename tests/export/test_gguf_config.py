@@ -80,7 +80,8 @@ REFUSED = [
     (
         "mistral-v03",
         {"layer_types": ["full_attention", "sliding_attention"]},
-        "layer_types has 'sliding_attention'; transformers computes MistralForCausalLM the same in all layers, so the model is another one.",
+        "layer_types has 'sliding_attention'; transformers computes MistralForCausalLM the same in all layers, so the model is another "
+        "one.",
     ),
     ("smollm2", {"partial_rotary_factor": 0.5}, "partial_rotary_factor is not 1; llama.cpp rotates whole heads for these architectures."),
     (
@@ -110,7 +111,8 @@ REFUSED = [
     (
         "llama31",
         {"hidden_act": "relu", "mlp_bias": True},
-        "hidden_act is 'relu'; llama.cpp computes silu for LlamaForCausalLM. mlp_bias is true; GGUF export knows LlamaForCausalLM without it.",
+        "hidden_act is 'relu'; llama.cpp computes silu for LlamaForCausalLM. mlp_bias is true; GGUF export knows LlamaForCausalLM "
+        "without it.",
     ),
 ]
 
@@ -119,8 +121,8 @@ REFUSED = [
 def test_what_llama_cpp_would_compute_otherwise_is_refused_by_name(family, changes, message):
     with pytest.raises(UserError) as error:
         check_config(config_with(family, changes), PATH)
-    prefix = "" if message.startswith(("the architecture", "the weights", "intermediate_size")) else "llama.cpp would not compute this model. "
-    assert str(error.value) == f"{PATH}: {prefix}{message}"
+    alone = message.startswith(("the architecture", "the weights", "intermediate_size"))
+    assert str(error.value) == f"{PATH}: {'' if alone else 'llama.cpp would not compute this model. '}{message}"
 
 
 ACCEPTED = [

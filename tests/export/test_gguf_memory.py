@@ -1,4 +1,7 @@
-"""The memory of writing a GGUF file is that of a few rows and the vocabulary, whatever the model's size. (A whole 1B model: bench/export_memory.py.)"""
+"""The memory of writing a GGUF file is that of some rows and the vocabulary, whatever the model's size.
+
+A whole model of 1B: bench/export_memory.py.
+"""
 
 from __future__ import annotations
 

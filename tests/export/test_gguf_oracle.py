@@ -73,7 +73,8 @@ def different_keys(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
     (_, kind), (_, rule) = theirs["tokenizer.ggml.model"], theirs["tokenizer.ggml.pre"]
     defaults = BYTE_LEVEL_DEFAULTS | {"tokenizer.ggml.add_bos_token": rule in BEGIN_WITH_BOS} if kind == "gpt2" else DEFAULTS
     missing = {key: (BOOLEAN, value) for key, value in defaults.items()}
-    return {key for key in ours.keys() | theirs.keys() if ours.get(key, missing.get(key)) != theirs.get(key, missing.get(key))} - DESCRIPTIVE
+    ours, theirs = missing | ours, missing | theirs
+    return {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)} - DESCRIPTIVE
 
 
 def tensor_bytes(path: Path) -> dict[str, tuple[tuple[int, ...], int, bytes]]:
