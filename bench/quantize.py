@@ -240,9 +240,11 @@ def main(model: Path, quantizations: tuple[str, ...], threads: int, repeats: int
         source = write_gguf(model, folder / "source.gguf", quantization=plain).path
         results = [measure(model, one, source, folder, threads=threads, repeats=repeats) for one in quantizations]
     if out:
-        facts = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "threads": threads, "repeats": repeats, "source": plain}
+        date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        facts = {"date": date, "command": sys.argv[1:], "threads": threads, "repeats": repeats, "source": plain}
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({**facts, "model": model.name, "machine": measured, "results": results}, indent=1) + "\n", encoding="utf-8")
+        record = {**facts, "model": model.name, "machine": measured, "results": results}
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

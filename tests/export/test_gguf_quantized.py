@@ -26,7 +26,7 @@ from unsloth_ft.record import sha256
 
 QUANTIZED = tuple(name for name in QUANTIZATIONS if name not in CONVERTED)
 PROMPT = "<|im_start|>user\nWhat is LoRA?<|im_end|>\n<|im_start|>assistant\n"
-# Nats between the bf16 file's next-token distribution and the quantized file's, by the first two letters: three to four times what was found.
+# Nats between the next-token distributions of the bf16 file and the quantized one, by the first two letters: 3 to 4 times what was found.
 NATS = {"q6": 0.001, "q5": 0.001, "q4": 0.005, "q3": 0.008, "q2": 0.008}
 
 
@@ -111,7 +111,8 @@ def test_a_kill_while_quantizing_leaves_the_file_before(wide, tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"the export before")
     program = (
-        "import os, signal, sys; from pathlib import Path; from unsloth_ft.export import kquants; from unsloth_ft.export.gguf import write_gguf\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from unsloth_ft.export import kquants; from unsloth_ft.export.gguf import write_gguf\n"
         "whole = kquants.q4_k\n"
         "kquants.QUANTIZERS['q4_k'] = (256, lambda blocks: os.kill(os.getpid(), signal.SIGKILL))\n"
         "write_gguf(Path(sys.argv[1]), Path(sys.argv[2]), quantization='q4_k_m')"

@@ -14,9 +14,9 @@ OF_THE_LARGEST = {"q8_0": 0.5 / 127, "q4_0": 1 / 8, "q5_0": 1 / 16}
 OF_THE_SPAN = {"q4_1": 0.5 / 15, "q5_1": 0.5 / 31}  # half a step between a block's least and largest value
 SCALE_ROUNDING = 2.0**-10  # relative to a block's largest magnitude: its float16 scale, and float16 offset
 # Root mean square error over all rows that are compared at once, relative to the values' root mean square. A bound for each value or block
-# would say nothing: a search trades large errors for small ones, and llama.cpp's own makes up to 1.5 of a q5_K block with three values in
-# 256. Normal weights come to 0.018, 0.037, 0.073, 0.15 and 0.30; the largest of 33 kinds (heavy-tailed, sparse, scales that change from block
-# to block, offsets) to 0.030, 0.051, 0.098, 0.19 and 0.51.
+# would say nothing: a search trades large errors for small ones, and llama.cpp's own makes up to 1.5 of a q5_K block with 3 values in 256.
+# Normal weights come to 0.018, 0.037, 0.073, 0.15 and 0.30; the largest of 33 kinds (heavy-tailed, sparse, scales that change from
+# block to block, offsets) to 0.030, 0.051, 0.098, 0.19 and 0.51.
 OF_ALL_ROWS = {"q6_k": 0.045, "q5_k": 0.08, "q4_k": 0.15, "q3_k": 0.28, "q2_k": 0.75}
 # Largest number of steps of a super-block's float16 factors in a value; near zero each is off by as much as float16 is.
 STEPS = {"q6_k": 128 * 32, "q5_k": 63 * 32, "q4_k": 63 * 16, "q3_k": 32 * 4, "q2_k": 15 * 4}

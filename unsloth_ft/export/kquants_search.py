@@ -207,7 +207,8 @@ def descend(
     sum_lx, sum_ll = sums
     changed = torch.zeros_like(sum_lx, dtype=torch.bool)
     shares_lx, shares_ll = cubes * levels, (squares * levels).mul_(levels)
-    for value, square, cube, level, share_lx, share_ll in zip(*(part.unbind(0) for part in (values, squares, cubes, levels, shares_lx, shares_ll))):
+    parts = (values, squares, cubes, levels, shares_lx, shares_ll)
+    for value, square, cube, level, share_lx, share_ll in zip(*(part.unbind(0) for part in parts)):
         rest_lx, rest_ll = sum_lx - share_lx, sum_ll - share_ll
         moved = (value * rest_ll).div_(rest_lx).round_().clamp_(-half, half - 1)
         move = (rest_lx > 0.0).logical_and_(moved != level)

@@ -48,8 +48,9 @@ def find_program() -> Program:
     if find_spec("llama_cpp") is not None:
         return Program("llama-cpp-python", (sys.executable, str(WORKER)), by_number=True)
     raise MachineError(
-        f"the quantizer 'llama.cpp' needs {PROGRAM} on the PATH (it comes with llama.cpp: https://github.com/ggml-org/llama.cpp/releases) or "
-        "llama-cpp-python (pip install llama-cpp-python compiles it, some minutes). Or take the quantizer 'own', which writes the same bytes."
+        f"the quantizer 'llama.cpp' needs {PROGRAM} on the PATH (it comes with llama.cpp: https://github.com/ggml-org/llama.cpp/releases) "
+        "or llama-cpp-python (pip install llama-cpp-python compiles it, some minutes). Or take the quantizer 'own', which writes the same "
+        "bytes."
     )
 
 

@@ -44,8 +44,8 @@ LIMITS = {
     "bf16": Limits(0.9, 0.5, 0.05),
     "q8_0": Limits(0.8, 1.5, 0.3),
     # Of the families 64 wide, random and sure of themselves (logits with a deviation of 8), nats a token: up to 0.05 (q6_k), 1.1 (q5_k_m,
-    # q4_k_m), 3.5 (q3_k_m), 4.1 (q4_0, q2_k), where answers part at the first token. Of SmolLM2-135M itself: 0.012, 0.09, 0.07, 0.15, 0.34 (q4_0)
-    # and 0.45 (q2_k), agreement 0.72, 0.59, 0.56, 0.72, 0.31 and 0.09 without regard to near-ties.
+    # q4_k_m), 3.5 (q3_k_m), 4.1 (q4_0, q2_k), where answers part at the first token. Of SmolLM2-135M itself: 0.012, 0.09, 0.07, 0.15, 0.34
+    # (q4_0) and 0.45 (q2_k), agreement 0.72, 0.59, 0.56, 0.72, 0.31 and 0.09 without regard to near-ties.
     "q6_k": Limits(0.5, 2.0, 0.3),
     **{name: Limits(0.0, 4.0, 1.5) for name in ("q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "q4_1")},
     **{name: Limits(0.0, 8.0, 5.5) for name in ("q4_0", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k")},
