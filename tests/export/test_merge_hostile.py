@@ -6,7 +6,9 @@ import json
 import multiprocessing
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.export import adapters, merge_cases
 from unsloth_ft.errors import UnslothFtError, UserError
 from unsloth_ft.export.merged import merge
+from unsloth_ft.export.references import loaded
 
 LONGEST_SECONDS = 5  # for a refusal
 CANARY = "canary"
@@ -95,6 +98,7 @@ def begins(length: int, text: str = "{}"):
 A_NAME = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 DEEP = "[" * 100_000 + "]" * 100_000
 PATTERN = "or a regular expression of at most 200 characters without repeated groups, look-around and back references."
+NAMES = "expected a list of modules' names and no regular expression"
 NO_WEIGHTS = "model.safetensors is not a whole safetensors file ("
 NO_NUMBER = "expected a whole number from 1 and a number."
 CASES = {
@@ -137,37 +141,59 @@ CASES = {
     "pattern: .*.*.*": (config(alpha_pattern={".*" * 9 + "X": 4}), "alpha_pattern may take too long to match"),
     "pattern: a?a?a?": (config(rank_pattern={".?" * 60 + "X": 4}), "rank_pattern may take too long to match"),
     "pattern: (.|.)": (config(rank_pattern={"(.|.)" * 39 + "X": 4}), "rank_pattern may take too long to match"),
+    "pattern: .*.*.* in a large model": (config(rank_pattern={".*.*.*X": 4}), "rank_pattern may take too long to match"),
+    "target_modules: (a+)+": (config(target_modules=r"([a-z_.0-9]+)+X"), NAMES),
+    "exclude_modules: (a+)+": (config(exclude_modules=r"([a-z_.0-9]+)+X"), NAMES),
+    "layers_pattern: (a+)+": (config(layers_pattern=[r"([a-z_.0-9]+)+X"], layers_to_transform=[0]), NAMES),
+    "modules_to_save: (a+)+": (config(modules_to_save=[r"([a-z_.0-9]+)+X"]), "expected a list of names."),
+    "megatron_core": (config(megatron_config={"x": 1}, megatron_core="megatron.evil"), "megatron_config = {'x': 1}; the merge knows"),
     "tokenizer: deep": (lambda b, a: (a / "tokenizer.json").write_text(DEEP), "tokenizer.json: can't be read as JSON"),
     "tokenizer: empty": (lambda b, a: (a / "tokenizer.json").write_text("{}"), "tokenizer.json has no vocabulary of texts and ids"),
 }
 
 
-def answer(base: Path, adapter: Path, out: Path, connection) -> None:
-    """What the merge says, from a process that can be killed."""
-    os.chdir(out.parent)
+def answer(call: Callable[[], object], folder: Path, connection: Any) -> None:
+    """What the call says, from a process that can be killed."""
+    os.chdir(folder)
     try:
-        merge(base, adapter, out)
-        connection.send("merged")
+        call()
+        connection.send((0, "done"))
     except UnslothFtError as error:
         connection.send((error.exit_code, str(error)))
+
+
+def answered(call: Callable[[], object], folder: Path) -> tuple[int, str]:
+    """(exit code, message) of the call, within LONGEST_SECONDS."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=answer, args=(call, folder, theirs))
+    process.start()
+    try:
+        assert ours.poll(LONGEST_SECONDS), f"no answer after {LONGEST_SECONDS} seconds"
+        return ours.recv()
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_hostile_folder_is_refused_in_a_line_and_in_seconds(case, tiny_base, tiny_adapter, tmp_path):
     damage, said = CASES[case]
     damage(tiny_base, tiny_adapter)
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=answer, args=(tiny_base, tiny_adapter, tmp_path / "merged", theirs))
-    process.start()
-    try:
-        assert ours.poll(LONGEST_SECONDS), f"no answer after {LONGEST_SECONDS} seconds"
-        code, message = ours.recv()
-    finally:
-        process.kill()
-        process.join()
+    code, message = answered(lambda: merge(tiny_base, tiny_adapter, tmp_path / "merged"), tmp_path)
     assert code == UserError.exit_code
     assert said in message and "\n" not in message and len(message) < 500
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "outside.safetensors") == ["adapter", "base"]
+
+
+def test_peft_is_given_no_adapter_that_a_merge_refuses(tiny_base, tiny_adapter, tmp_path):
+    adapters.change_config(tiny_adapter, target_modules=r"([a-z_.0-9]+)+X")
+
+    def load() -> None:
+        with loaded(tiny_base, dtype="float32", device="cpu", adapter=tiny_adapter):
+            pass
+
+    code, message = answered(load, tmp_path)
+    assert (code, NAMES in message, "\n" in message) == (UserError.exit_code, True, False)
 
 
 def test_patterns_that_people_write_are_fast_enough_for_a_large_model(tiny_adapter):

@@ -24,6 +24,7 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     """Score RUN's adapter on other questions: loss, perplexity, token F1 and exact match, before and after."""
     from unsloth_ft import backends, data, hardware, prepare, xray
     from unsloth_ft.evaluate.compare import compare
+    from unsloth_ft.export.adapter_config import read_config
     from unsloth_ft.reopen import reopen, trained
     from unsloth_ft.report import terminal
 
@@ -32,7 +33,8 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     machine = hardware.detect()
     hardware.pin(machine)
     # Before the tokenizer: Unsloth wants to be imported first.
-    _, known = trained(name)
+    directory, known = trained(name)
+    read_config(directory.adapter)  # PEFT would match an expression in it for as long as it takes
     backend = backends.activate(backends.choose(known["plan"]["backend"]["value"], machine).value)
     run = reopen(name, model=model, offline=offline)
     dataset = data.load(files, columns=run.recipe.data.columns, roles=run.recipe.data.roles, offline=offline)
@@ -213,14 +215,15 @@ def _line(directory: RunDirectory) -> dict[str, str]:
 def _gguf(name: str) -> tuple[Path, Path | None]:
     """(GGUF, adapter's GGUF to put on it): a .gguf file, or the last that the run exported."""
     from unsloth_ft import record
+    from unsloth_ft.export.recorded import files_of, recorded_exports
 
     if name.endswith(".gguf"):
         return Path(name), None
     directory = record.find(name)
-    for target, result in reversed(directory.read().get("exports", {}).items()):
-        files = [directory.path / file["name"] for file in result["files"]]
-        if target.startswith("gguf:"):
+    for target, result in reversed(recorded_exports(directory).items()):
+        files = files_of(result, directory)
+        if target.kind == "gguf":
             return files[0], None
-        if target.startswith("gguf-lora"):
+        if target.kind == "gguf-lora":
             return files[1], files[0]
     raise UserError(f"{directory.name} has no GGUF yet. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")

@@ -29,12 +29,18 @@ KNOWN: dict[str, tuple[Any, ...]] = {
     "monteclora_config": (),
     "arrow_config": (),
     "kasa_config": (),
+    "megatron_config": (),  # PEFT imports the module that megatron_core names
     # PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ change the base's weights when the adapter is made; the base at hand has not been changed.
     "init_lora_weights": (True, False, "gaussian", "orthogonal", "eva"),
 }
 LARGEST_FACTOR = 1e30  # of lora_alpha; float32 ends at 3e38
-LONGEST_PATTERN = 200  # characters; a module's name has about 40
+LONGEST_PATTERN = 200  # characters
 MOST_STEPS = 10**8  # of the regex engine over all patterns and modules: a few seconds
+# What PEFT matches the patterns with, whatever the adapter's file holds: every targeted module, 882 in Llama 3.1 405B, and their names.
+MODULES, NAME_LENGTH = 1_000, 40
+# Fields that PEFT takes for a regular expression where they are a text, or for a list of them; it saves lists of names.
+EXPRESSIONS = ("target_modules", "exclude_modules", "layers_pattern")
+NAME = re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def read_config(folder: Path) -> AdapterConfig:
             f"{folder.name}: adapter_config.json says r = {_short(r)}, lora_alpha = {_short(alpha)}; "
             "expected a whole number from 1 and a number."
         )
-    return AdapterConfig(
+    _refuse_expressions(folder, config)
+    found = AdapterConfig(
         r=r,
         lora_alpha=alpha,
         use_rslora=bool(config.get("use_rslora")),
@@ -88,18 +95,20 @@ def read_config(folder: Path) -> AdapterConfig:
         modules_to_save=_modules_to_save(folder, config),
         token_ids=_token_ids(folder, config),
     )
+    check_patterns(folder, found)
+    return found
 
 
-def check_patterns(folder: Path, config: AdapterConfig, modules: Collection[str]) -> None:
+def check_patterns(folder: Path, config: AdapterConfig, modules: Collection[str] = ()) -> None:
     """Raises UserError when matching the patterns against the modules may take for ever: they come with the adapter, from a stranger.
 
     A backtracking engine tries at most n ways for each open-ended quantifier over a name of n characters, two for each `?`, and each
     alternative of each group; without quantified groups, look-around and back references there is nothing else it could try.
     """
-    longest = max(map(len, modules), default=1)
+    longest, count = max(NAME_LENGTH, *map(len, modules)) if modules else NAME_LENGTH, max(MODULES, len(modules))
     for key in ("rank_pattern", "alpha_pattern"):
         patterns = config.rank_pattern if key == "rank_pattern" else config.alpha_pattern
-        steps = len(modules) * sum(_steps(pattern, longest) for pattern in patterns)
+        steps = count * sum(_steps(pattern, longest) for pattern in patterns)
         if steps > MOST_STEPS:
             raise UserError(
                 f"{folder.name}: adapter_config.json's {key} may take too long to match (up to {steps:.0e} steps). "
@@ -149,9 +158,24 @@ def _pattern(folder: Path, config: dict[str, Any], key: str, is_value: Any, expe
     return found
 
 
+def _refuse_expressions(folder: Path, config: dict[str, Any]) -> None:
+    """Raises UserError where PEFT would match an expression, for as long as it takes."""
+    for key in EXPRESSIONS:
+        found = config.get(key)
+        if found and found != "all-linear" and not _are_names([found] if isinstance(found, str) else found):
+            raise UserError(
+                f"{folder.name}: adapter_config.json says {key} = {_short(found)}; expected a list of modules' names and no regular "
+                "expression, which may take too long to match."
+            )
+
+
+def _are_names(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(name, str) and NAME.fullmatch(name) for name in found)
+
+
 def _modules_to_save(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     found = config.get("modules_to_save") or []
-    if not isinstance(found, list) or not all(isinstance(name, str) and name for name in found):
+    if not _are_names(found):  # PEFT matches them as regular expressions too
         raise UserError(f"{folder.name}: adapter_config.json says modules_to_save = {_short(found)}; expected a list of names.")
     return tuple(found)
 

@@ -21,6 +21,7 @@ from unsloth_ft.export.merge_plan import plan_merge
 from unsloth_ft.export.merged import check
 from unsloth_ft.export.merged_files import check_files, tokenizer_folder
 from unsloth_ft.export.ollama_model import modelfile_checks, template_ids
+from unsloth_ft.export.recorded import files_of
 from unsloth_ft.export.trained import Trained
 from unsloth_ft.record import RunDirectory, sha256
 
@@ -36,8 +37,7 @@ def files(result: dict[str, Any], directory: RunDirectory) -> Line:
     """Whether every file of an export has the recorded size and sha256."""
 
     def same() -> str:
-        for file in result["files"]:
-            path = directory.path / file["name"]
+        for file, path in zip(result["files"], files_of(result, directory)):
             if not path.is_file():
                 raise GateError(f"{file['name']} is missing")
             if path.stat().st_size != file["bytes"]:

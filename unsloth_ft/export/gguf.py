@@ -123,7 +123,8 @@ def write_gguf(model_dir: Path, path: Path, *, quantization: str, quantizer: str
 
 @contextmanager
 def removed(path: Path) -> Iterator[Path]:
-    """A file that is not there any more when the block is left."""
+    """A file that is not there before the block, nor when it is left."""
+    path.unlink(missing_ok=True)
     try:
         yield path
     finally:

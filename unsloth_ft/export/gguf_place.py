@@ -22,6 +22,7 @@ def placed(path: Path, *, needed_bytes: int) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_free_space(path.parent, needed_bytes)
+        partial.unlink(missing_ok=True)  # what a kill left; and a link, in a folder from somebody else, would be followed
         yield partial
         sync(partial)
         os.replace(partial, path)

@@ -23,6 +23,7 @@ from unsloth_ft.export.merged import Merged, merge, restore
 from unsloth_ft.export.modelfile import write_modelfile
 from unsloth_ft.export.ollama_model import context_tokens, end_texts, model_name, ollama_template
 from unsloth_ft.export.ollama_template import GoTemplate
+from unsloth_ft.export.recorded import files_of, recorded_exports
 from unsloth_ft.export.targets import Target, complete
 from unsloth_ft.export.trained import Trained
 from unsloth_ft.record import RunDirectory, sha256
@@ -130,7 +131,7 @@ class Exports:
         if target.kind == "gguf":
             path, folder, quantizer = self.gguf_path(target), self.merged_folder(), result["quantizer"]
             return gate.gguf_file(path, folder, str(target.quantization), self.trained, quantizer=quantizer)
-        files = [self.directory.path / file["name"] for file in result["files"]]
+        files = files_of(result, self.directory)
         if target.kind == "gguf-lora":
             return self._check_gguf_lora(files, str(target.quantization), system=result["system"], quantizer=result["quantizer"])
         gguf, adapter = (self.directory.exports / name if name else None for name in (result["from"], result["adapter"]))
@@ -148,7 +149,7 @@ class Exports:
 
     def _adapter(self, target: Target) -> dict[str, Any]:
         # The model card is written last, from this very record.
-        files = [file for file in sorted(self.directory.adapter.iterdir()) if file.name != "README.md"]
+        files = [file for file in sorted(self.directory.adapter.iterdir()) if file.is_file() and file.name != "README.md"]
         return self._result(files, gate.adapter(self.trained))
 
     def _merged(self, target: Target) -> dict[str, Any]:
@@ -246,7 +247,7 @@ class Exports:
         """(adapter's GGUF, its base's): the recorded files, or else new names."""
         result = self.recorded(target)
         if result is not None:
-            path, base = (self.directory.path / file["name"] for file in result["files"][:2])
+            path, base = files_of(result, self.directory)[:2]
             return path, base
         known = self.directory.read()
         run, base_name = model_name(known["name"]), model_name(Path(known["base_model"]["model"]).name)
@@ -260,11 +261,11 @@ class Exports:
         """The recorded file, or else a new name. A run directory that was renamed since keeps its files' names."""
         result = self.recorded(target)
         if result is not None:
-            return self.directory.path / result["files"][0]["name"]
+            return files_of(result, self.directory)[0]
         return self.directory.exports / f"{model_name(self.directory.read()['name'])}-{target.quantization}.gguf"
 
     def recorded(self, target: Target) -> dict[str, Any] | None:
-        return self.directory.read().get("exports", {}).get(str(target))
+        return recorded_exports(self.directory).get(target)
 
     def merged_folder(self) -> Path:
         """The merged model: the exported one, the one of this call, or a new one."""

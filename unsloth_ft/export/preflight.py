@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat
@@ -15,6 +14,7 @@ from unsloth_ft.export.llama_quantize import LLAMA_CPP, OWN, check_quantizer
 from unsloth_ft.export.merge_memory import merge_peak_bytes
 from unsloth_ft.export.merged import parameter_count
 from unsloth_ft.export.ollama_model import ollama_template
+from unsloth_ft.export.recorded import lies_there, recorded_exports
 from unsloth_ft.export.references import answering_bytes
 from unsloth_ft.export.targets import Target, complete
 from unsloth_ft.hardware import Hardware, disk_free_bytes
@@ -59,8 +59,8 @@ def preflight(
         check_supported(base.folder, quantizations[0])  # reads the whole vocabulary, which is the same for all
     if any(target.kind in ("ollama", "gguf-lora") for target in targets):
         ollama_template(chat)
-    done = directory.read().get("exports", {}) if directory.record_file.is_file() else {}
-    left = [target for target in wanted if not _lies_there(done.get(str(target)), directory)]
+    done = recorded_exports(directory) if directory.record_file.is_file() else {}
+    left = [target for target in wanted if not lies_there(done.get(target), directory)]
     found = stages(left, base, dtype=dtype, quantizer=quantizer)
     _refuse_too_small(found, free_bytes=disk_free_bytes(directory.path.absolute()), memory_bytes=machine.memory_bytes)
     return found
@@ -115,11 +115,3 @@ def _refuse_too_small(found: Sequence[Stage], *, free_bytes: int, memory_bytes: 
             f"{short[0].name} needs {short[0].memory_bytes / GIB:.1f} GiB of memory, this machine has {memory_bytes / GIB:.1f} GiB. "
             "Leave the export out; `unsloth-ft export RUN --to …` can make it later, on another machine."
         )
-
-
-def _lies_there(result: dict[str, Any] | None, directory: RunDirectory) -> bool:
-    """Whether the export passed its checks, and its files have the recorded sizes."""
-    if result is None or not all(check["ok"] for check in result["checks"]):
-        return False
-    files = [(directory.path / file["name"], file["bytes"]) for file in result["files"]]
-    return all(path.is_file() and path.stat().st_size == size for path, size in files)

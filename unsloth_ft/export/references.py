@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unsloth_ft.base_model import weight_files
 from unsloth_ft.chat import Chat
 from unsloth_ft.errors import MachineError
+from unsloth_ft.export.lora import read_adapter
 from unsloth_ft.export.proof import LIKELIEST, Reference, Step
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ def references(
 
 @contextmanager
 def loaded(folder: Path, *, dtype: str, device: str, adapter: Path | None = None) -> Iterator[Module]:
-    """The model, ready to answer; its memory is free again afterwards."""
+    """The model, ready to answer; its memory is free again afterwards. Raises UserError for an adapter that a merge would refuse."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     from unsloth_ft.backends import third_party
 
+    if adapter:
+        read_adapter(adapter)  # PEFT matches an expression for as long as it takes, and opens pickles
     logging.disable_progress_bar()  # an export tells its own progress
     _free_memory()
     with third_party():

@@ -12,13 +12,15 @@ from typing import Any
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat
 from unsloth_ft.data.conversation import Message
-from unsloth_ft.errors import MachineError
+from unsloth_ft.errors import MachineError, UserError
 from unsloth_ft.export import proof, references
 from unsloth_ft.export.proof import Reference, Step
 from unsloth_ft.record import RunDirectory
 
 MERGED_ANSWERS = "merged model answers as the adapter"
 MERGED_PROBABILITIES = "merged model's probabilities are the adapter's"
+OWN_QUESTION = "What is LoRA?"  # where the run has none
+LONGEST_LINE = 16 * 2**20  # bytes of a line of prompts.jsonl; a prompt of 128,000 ids has 1 MB
 NOTHING_ASKED = "not compared: the run has no question to ask (evaluate.answers is 0, or the rows are plain text)"
 
 
@@ -61,23 +63,28 @@ class Trained:
     @cached_property
     def questions(self) -> list[dict[str, Any]]:
         """The first held-out questions with the trained model's answers; none when the run asked none."""
-        file = self.directory.evaluation / "prompts.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        return [json.loads(line) for line in lines[: proof.QUESTIONS]]
+        longest = self.base.facts().max_position_embeddings
+        lines = first_lines(self.directory.evaluation / "prompts.jsonl", proof.QUESTIONS)
+        for number, line in enumerate(lines, 1):
+            if not (_are_ids(line.get("prompt_ids")) and _are_ids(line.get("answer_ids")) and 0 < len(line["prompt_ids"]) <= longest):
+                raise UserError(
+                    f"{self.directory.name}/eval/prompts.jsonl:{number}: expected prompt_ids and answer_ids, lists of token ids, the prompt "
+                    f"of 1 to {longest:,}. The run directory is damaged."
+                )
+        return lines
 
     @cached_property
     def prompts(self) -> list[list[int]]:
         """Ids of the held-out questions, or of one of ours for a run that has none."""
         chat = self.chat
-        own = [chat.ids(chat.render([Message("user", "What is LoRA?")], add_generation_prompt=True))] if not self.questions else []
+        own = [chat.ids(chat.render([Message("user", OWN_QUESTION)], add_generation_prompt=True))] if not self.questions else []
         return [line["prompt_ids"] for line in self.questions] or own
 
     @cached_property
     def first_question(self) -> str:
         """The first held-out question in words, or one of ours."""
-        file = self.directory.evaluation / "answers.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        return json.loads(lines[0])["question"] if lines else "What is LoRA?"
+        lines = first_lines(self.directory.evaluation / "answers.jsonl", 1)
+        return str(lines[0].get("question")) if lines else OWN_QUESTION
 
     def answers(self, merged: Path) -> tuple[Answers | None, list[str]]:
         """(what both say, notes). None, and a note, where no device has room for the merged model."""
@@ -125,3 +132,29 @@ class Trained:
             f"{shares.count(1.0)} of {len(shares)} answers are the same, "
             f"{sum(shares) / len(shares):.1%} of their tokens up to the first difference"
         )
+
+
+def first_lines(file: Path, count: int) -> list[dict[str, Any]]:
+    """The first JSON objects of a .jsonl file, none where it is missing; no more of it is read.
+
+    Raises UserError for a line that is none, or is longer than LONGEST_LINE.
+    """
+    if not file.is_file():
+        return []
+    with file.open("rb") as stream:
+        lines = [stream.readline(LONGEST_LINE) for _ in range(count)]
+    return [_object(line, f"{file.parent.name}/{file.name}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON ({error}); the run directory is damaged.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: a {type(value).__name__}; expected a JSON object. The run directory is damaged.")
+    return value
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(index) is int and index >= 0 for index in value)

@@ -11,7 +11,8 @@ from unsloth_ft.chat import Chat
 from unsloth_ft.errors import UserError
 from unsloth_ft.export import gate
 from unsloth_ft.export.pipeline import Exports
-from unsloth_ft.export.targets import Target, parse
+from unsloth_ft.export.recorded import files_of, recorded_exports
+from unsloth_ft.export.targets import Target
 from unsloth_ft.record import RunDirectory, now
 
 
@@ -27,7 +28,7 @@ def verify(directory: RunDirectory, *, base: BaseModel, chat: Chat, console: Con
     try:
         for target, result in made.items():
             console.print(f"verifying {target}")
-            lines, more = exports.check(target) if _all_there(result, directory) else ([], [])
+            lines, more = exports.check(target) if all(file.is_file() for file in files_of(result, directory)) else ([], [])
             found[str(target)] = [gate.files(result, directory), *lines]
             notes += more
     finally:
@@ -53,11 +54,7 @@ def _summed(found: dict[str, list[dict[str, Any]]], notes: list[str]) -> dict[st
 
 def recorded(directory: RunDirectory) -> dict[Target, dict[str, Any]]:
     """The exports in run.json. Raises UserError when there is none."""
-    exports = directory.read().get("exports", {})
+    exports = recorded_exports(directory)
     if not exports:
         raise UserError(f"{directory.name} has no exports. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")
-    return {parse([name])[0]: result for name, result in exports.items()}
-
-
-def _all_there(result: dict[str, Any], directory: RunDirectory) -> bool:
-    return all((directory.path / file["name"]).is_file() for file in result["files"])
+    return exports
