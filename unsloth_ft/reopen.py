@@ -15,6 +15,8 @@ from unsloth_ft.plan import Decision, Plan
 from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import RunDirectory
 
+DTYPES = ("float32", "float16", "bfloat16")  # that a plan can say
+
 
 @dataclass(frozen=True)
 class Reopened:
@@ -34,9 +36,18 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
     Raises UserError when it is not trained yet, or when the base at hand is another one.
     """
     directory, known = trained(name)
-    recipe = catalog.validated(known["recipe"]["values"], f"{directory.name}/run.json")
+    try:
+        values, sha256, plan = known["recipe"]["values"], known["base_model"]["sha256"], _plan(known["plan"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{directory.name}/run.json: recipe, base_model or plan is not whole ({error!r}); the run directory is damaged, or another "
+            "version made it."
+        ) from None
+    if plan.dtype.value not in DTYPES:
+        raise UserError(f"{directory.name}/run.json: the plan's dtype is {plan.dtype.value!r}; expected {', '.join(DTYPES)}.")
+    recipe = catalog.validated(values, f"{directory.name}/run.json")
     base = _base(directory, recipe, model, offline)
-    if base.fingerprint() != known["base_model"]["sha256"]:
+    if base.fingerprint() != sha256:
         raise UserError(
             f"{base.folder.name} is not the base model that {directory.name} was trained on: same names, other weights. Name the right "
             "one with --model DIR."
@@ -46,7 +57,6 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
     chat = Chat(
         tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
     )
-    plan = Plan(**{key: Decision(entry["value"], entry["reason"]) for key, entry in known["plan"].items()})
     return Reopened(directory, known, recipe, replace(plan, device=_device()), base, chat)
 
 
@@ -59,6 +69,10 @@ def trained(name: str) -> tuple[RunDirectory, dict[str, Any]]:
             f'{directory.name} is not trained yet (status "{directory.status()}"). `unsloth-ft resume {directory.name}` goes on with it.'
         )
     return directory, known
+
+
+def _plan(known: dict[str, Any]) -> Plan:
+    return Plan(**{key: Decision(entry["value"], entry["reason"]) for key, entry in known.items()})
 
 
 def _device() -> Decision[str]:

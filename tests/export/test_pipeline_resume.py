@@ -9,6 +9,7 @@ import pytest
 
 from tests.export import adapters, merge_cases, runs
 from unsloth_ft.export import merged
+from unsloth_ft.export.verify import verify_files
 from unsloth_ft.record import RunDirectory
 
 
@@ -58,6 +59,33 @@ def test_an_interrupted_export_goes_on_with_the_files_that_were_whole(run, train
         ["model-00003-of-00003.safetensors"],
     )
     assert merge_cases.everything(run.exports) == merge_cases.everything(trained[1].exports)
+
+
+def test_what_a_kill_left_of_other_exports_is_removed_when_an_export_succeeds(run, trained):
+    for name in (".my-run-q8_0.gguf.partial", ".my-run-q4_k_m.gguf.bf16", ".Modelfile.1.tmp"):
+        (run.exports / name).write_bytes(b"half a file")
+    runs.make(run, trained[0], "adapter")
+    assert sorted(path.name for path in run.exports.iterdir()) == ["merged"]
+
+
+def test_an_adapter_on_bases_of_two_quantizations_has_a_modelfile_for_each(run, trained):
+    for target in ("gguf-lora:f16", "gguf-lora:q8_0"):
+        runs.make(run, trained[0], target)
+    exports = run.read()["exports"]
+    assert {target: [file["name"] for file in exports[target]["files"]] for target in ("gguf-lora:f16", "gguf-lora:q8_0")} == {
+        "gguf-lora:f16": ["export/my-run-lora.gguf", "export/small-base-f16.gguf", "export/Modelfile.lora"],
+        "gguf-lora:q8_0": ["export/my-run-lora.gguf", "export/small-base-q8_0.gguf", "export/Modelfile.lora-q8_0"],
+    }
+    assert verify_files(run)["ok"]
+
+
+def test_a_run_named_as_its_bases_gguf_keeps_both_files_apart(trained, tmp_path):
+    directory = RunDirectory(shutil.copytree(trained[1].path, tmp_path / "small-base"))
+    directory.update(name="small-base", exports={})
+    made = runs.make(directory, trained[0], "gguf:f16", "gguf-lora:f16")
+    assert made["gguf:f16"]["files"][0]["name"] == "export/small-base-f16.gguf"
+    assert made["gguf-lora:f16"]["files"][1]["name"] == "export/small-base-model-f16.gguf"
+    assert verify_files(directory)["ok"]
 
 
 def test_an_export_moved_aside_by_a_kill_gets_its_name_again(run, trained, monkeypatch):

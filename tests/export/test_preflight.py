@@ -106,6 +106,14 @@ def test_exports_that_lie_there_need_no_disk(exported, trained, monkeypatch):
         ahead_of(parse(["gguf:q8_0"]), runs.base_model(trained[0]), chat_of(trained[0]), exported[0])
 
 
+def test_a_merged_model_that_lies_there_is_not_counted_again(exported, trained, monkeypatch):
+    base = runs.base_model(trained[0])
+    found = ahead_of(parse(["gguf:q8_0"]), base, chat_of(trained[0]), exported[0])
+    assert [stage.name for stage in found] == ["merged model answers", "gguf:q8_0 written", "gguf:q8_0 answers in llama.cpp"]
+    monkeypatch.setattr(ahead, "disk_free_bytes", lambda folder: sum(stage.disk_bytes for stage in found))
+    ahead_of(parse(["gguf:q8_0"]), base, chat_of(trained[0]), exported[0])
+
+
 def test_every_stage_has_its_disk_and_memory(trained):
     base = runs.base_model(trained[0])
     size = sum(tensor.numel() * 2 for tensor in load_file(trained[0] / "model.safetensors").values())

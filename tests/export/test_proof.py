@@ -54,6 +54,13 @@ def reference(ids, *steps):
 TWO = reference([7, 8], {7: 0.6, 9: 0.3}, {8: 0.5, 2: 0.4}, {2: 0.9, 7: 0.05})
 
 
+@pytest.mark.parametrize(("one", "other"), [(0.5, math.nan), (math.nan, 0.5), (math.nan, math.nan)])
+def test_a_probability_that_is_no_number_is_no_agreement(one, other):
+    half = math.log(0.5)
+    assert divergence({7: half, 8: one}, {7: half, 8: other}) == math.inf
+    assert not probabilities("probabilities", [[{7: half, 8: other}]], [[{7: half, 8: one}]], 5.5)["ok"]
+
+
 def test_gap_is_what_the_reference_prefers_its_own_token_by():
     assert TWO.gap(0, [9]) == pytest.approx(math.log(2))
     assert TWO.gap(1, END) == pytest.approx(math.log(0.5 / 0.4))
@@ -238,6 +245,16 @@ def test_probabilities_are_kept_for_each_step_and_for_the_end(trained):
         assert all(sum(map(math.exp, step.values())) <= 1.0 + 1e-5 for step in answer.likeliest)
         # greedy: each token of the answer is its step's likeliest
         assert [max(step, key=step.get) for step in answer.likeliest[: len(answer.ids)]] == list(answer.ids)
+
+
+def test_a_run_of_a_gpu_answers_on_the_cpu_of_a_machine_without_one(trained, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert references.room(trained[1], dtype="bfloat16", device="cuda") == (
+        "cpu",
+        "answered on the CPU: the run was trained on a GPU, and this machine has none",
+    )
 
 
 def test_a_model_without_room_on_the_gpu_answers_on_the_cpu(trained, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 
@@ -158,6 +159,22 @@ def test_quick_finds_a_file_that_is_not_the_one_that_was_written(change, says, e
     found = verify_files(directory)
     assert [(target, says in line["found"]) for target, (line,) in found["exports"].items() if not line["ok"]] == [("ollama", True)]
     assert not found["ok"] and directory.record_file.read_bytes() == before
+
+
+def test_a_modelfile_whose_gguf_is_gone_is_a_line_and_no_error(exported, tmp_path):
+    directory, places = copy_of(exported, tmp_path)
+    places.gguf.unlink()
+    directory.update(exports={"ollama": directory.read()["exports"]["ollama"]})
+    found = checked(directory, places.base)
+    assert [(line["name"], line["ok"]) for line in found["exports"]["ollama"]] == [("files", True), ("FROM and ADAPTER", False)]
+    assert found["exports"]["ollama"][1]["found"] == "my-run-f16.gguf: missing"
+
+
+def test_a_modelfile_whose_gguf_llamacpp_refuses_is_a_line_and_no_error(exported, tmp_path):
+    directory, places = copy_of(exported, tmp_path)
+    os.truncate(places.gguf, places.gguf.stat().st_size // 2)
+    directory.update(exports={"ollama": directory.read()["exports"]["ollama"]})
+    assert checked(directory, places.base)["exports"]["ollama"][-1]["name"] == "opens in llama.cpp"
 
 
 def test_a_run_without_exports_has_nothing_to_verify(exported, tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.errors import GateError
+from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export import gguf, in_llamacpp, proof
 from unsloth_ft.export.gguf_check import check_finite, check_metadata
 from unsloth_ft.export.gguf_lora import check_gguf_lora
@@ -143,15 +143,21 @@ def _in_llamacpp(lines: list[Line], path: Path, folder: Path, quantization: str,
 def modelfile(
     path: Path, gguf_path: Path, trained: Trained, *, ends: Sequence[str], num_ctx: int, adapter: Path | None, system: str | None
 ) -> Lines:
-    """A Modelfile against the tokenizer's template, and its TEMPLATE's ids in llama.cpp."""
+    """A Modelfile, its files and the tokenizer's template; and its TEMPLATE's ids in llama.cpp."""
     name = adapter.name if adapter else None
+    missing = [file.name for file in (gguf_path, adapter) if file and not file.is_file()]
+    if missing:
+        return [proof.check("FROM and ADAPTER", False, f"{' and '.join(missing)}: missing", "GGUF files beside the Modelfile")], []
     lines = modelfile_checks(path, trained.chat, from_=gguf_path.name, adapter=name, ends=ends, num_ctx=num_ctx, system=system)
     if not all(line["ok"] for line in lines):
         return lines, []
     if in_llamacpp.missing():
         return lines, [in_llamacpp.MISSING]
-    with LlamaCpp(gguf_path, context_length=512) as llama:
-        return [*lines, template_ids(llama, path, trained.chat)], []
+    try:
+        with LlamaCpp(gguf_path, context_length=512) as llama:
+            return [*lines, template_ids(llama, path, trained.chat)], []
+    except UserError as error:
+        return [*lines, in_llamacpp.unopened(error)], []
 
 
 def _spoken(lines: list[Line], folder: Path, trained: Trained) -> Lines:

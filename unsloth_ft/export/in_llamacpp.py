@@ -45,7 +45,12 @@ def in_llamacpp(
         with LlamaCpp(path, lora=lora, context_length=context, threads=threads) as llama:
             return [token_ids(llama, chat), *_asked(llama, chat, prompts, merged, limit, max_new_tokens)]
     except UserError as error:
-        return [check("opens in llama.cpp", False, str(error), "loads and answers")]
+        return [unopened(error)]
+
+
+def unopened(error: UserError) -> dict[str, Any]:
+    """The line of a file that llama.cpp refused."""
+    return check("opens in llama.cpp", False, str(error), "loads and answers")
 
 
 def token_ids(llama: LlamaCpp, chat: Chat) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat
 from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export import gate, ollama, proof
-from unsloth_ft.export.gguf import write_gguf
+from unsloth_ft.export.gguf import GgufFile, write_gguf
 from unsloth_ft.export.gguf_lora import write_gguf_lora
 from unsloth_ft.export.llama_quantize import OWN
 from unsloth_ft.export.merged import Merged, merge, restore
@@ -103,8 +103,10 @@ class Exports:
     def is_done(self, target: Target) -> bool:
         result = self.recorded(target)
         # The Modelfile of another GGUF than the one asked for now, or with another SYSTEM, is not the one asked for.
-        if result is not None and target.kind == "ollama" and result["from"] != self._ollama_source()[0].name:
-            return False
+        if result is not None and target.kind == "ollama":
+            gguf, adapter = self._ollama_source()
+            if (result["from"], result["adapter"]) != (gguf.name, adapter.name if adapter else None):
+                return False
         asked = {"system": self.options.system, "quantizer": self.options.quantizer}
         if result is not None and any(key in result and result[key] != value for key, value in asked.items()):
             return False
@@ -142,10 +144,13 @@ class Exports:
         shutil.rmtree(self.hidden, ignore_errors=True)
 
     def remove_leftovers(self) -> None:
-        """Removes what earlier calls began to merge and never went on with; an unfinished merge is kept until exports succeed."""
+        """Removes what earlier calls began and never went on with; an unfinished merge is kept until exports succeed."""
         for folder in (self.hidden, self.shown):
             for leftover in (folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.previous")):
                 shutil.rmtree(leftover, ignore_errors=True)
+        for pattern in (".*.gguf.*", ".Modelfile*"):
+            for leftover in filter(Path.is_file, self.directory.exports.glob(pattern)):
+                leftover.unlink()
 
     def _adapter(self, target: Target) -> dict[str, Any]:
         # The model card is written last, from this very record.
@@ -162,20 +167,19 @@ class Exports:
         folder, path, quantization = self.merged_folder(), self.gguf_path(target), str(target.quantization)
         written = write_gguf(folder, path, quantization=quantization, quantizer=self.options.quantizer)
         read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", gate.WRITTEN_BACK)
-        result = self._result([path], gate.gguf_file(path, folder, quantization, self.trained, read_back=read_back))
+        result = self._result([path], gate.gguf_file(path, folder, quantization, self.trained, read_back=read_back), written)
         return result | {"quantizer": self.options.quantizer}
 
     def _gguf_lora(self, target: Target) -> dict[str, Any]:
         quantization = str(target.quantization)
-        path, base = self._lora_paths(target)
-        write_gguf_lora(self.directory.adapter, self.base.folder, path)
+        files = path, base, modelfile = self._lora_paths(target)
+        alone = write_gguf_lora(self.directory.adapter, self.base.folder, path)
         written = write_gguf(self.base.folder, base, quantization=quantization, quantizer=self.options.quantizer)
         read_back = proof.check("tensors read back", True, f"{written.tensor_count} tensors", gate.WRITTEN_BACK)
-        modelfile, template = self._write_modelfile("Modelfile.lora", base, adapter=path)
-        files = [path, base, modelfile]
+        template = self._write_modelfile(modelfile, base, adapter=path)
         checks, notes = self._check_gguf_lora(files, quantization, system=self.options.system, read_back=read_back)
         shared = f"{base.name} has the same bytes for every adapter on this base: keep one, and name it in each Modelfile's FROM"
-        return self._result(files, (checks, [*template.notes, *notes, shared, self._use(modelfile)])) | {
+        return self._result(files, (checks, [*template.notes, *notes, shared, self._use(modelfile)]), alone, written) | {
             "system": self.options.system,
             "quantizer": self.options.quantizer,
         }
@@ -192,7 +196,8 @@ class Exports:
 
     def _ollama(self, target: Target) -> dict[str, Any]:
         gguf, adapter = self._ollama_source()
-        path, template = self._write_modelfile("Modelfile", gguf, adapter=adapter)
+        path = self.directory.exports / "Modelfile"
+        template = self._write_modelfile(path, gguf, adapter=adapter)
         checks, notes = self._check_modelfile(path, gguf, adapter=adapter, system=self.options.system)
         if all(line["ok"] for line in checks):
             created, said = self._create(path)
@@ -200,10 +205,10 @@ class Exports:
         result = self._result([path], (checks, [*template.notes, *notes]))
         return result | {"from": gguf.name, "adapter": adapter.name if adapter else None, "system": self.options.system}
 
-    def _write_modelfile(self, name: str, gguf: Path, *, adapter: Path | None = None) -> tuple[Path, GoTemplate]:
+    def _write_modelfile(self, path: Path, gguf: Path, *, adapter: Path | None = None) -> GoTemplate:
         template, _ = ollama_template(self.chat)
-        path = write_modelfile(
-            self.directory.exports / name,
+        write_modelfile(
+            path,
             gguf_name=gguf.name,
             adapter=adapter.name if adapter else None,
             template=template,
@@ -212,7 +217,7 @@ class Exports:
             system=self.options.system,
             temperature=0.0,
         )
-        return path, template
+        return template
 
     def _check_modelfile(self, path: Path, gguf: Path, *, adapter: Path | None, system: str | None) -> gate.Lines:
         ends = end_texts(self.chat, self.base.folder)
@@ -240,18 +245,22 @@ class Exports:
         models = [target for target in self.targets if target.kind == "gguf"]
         if models:
             return self.gguf_path(models[-1]), None
-        path, base = self._lora_paths([target for target in self.targets if target.kind == "gguf-lora"][-1])
+        path, base, _ = self._lora_paths([target for target in self.targets if target.kind == "gguf-lora"][-1])
         return base, path
 
-    def _lora_paths(self, target: Target) -> tuple[Path, Path]:
-        """(adapter's GGUF, its base's): the recorded files, or else new names."""
+    def _lora_paths(self, target: Target) -> list[Path]:
+        """[adapter's GGUF, its base's, the Modelfile of both]: the recorded files, or else new names."""
         result = self.recorded(target)
         if result is not None:
-            path, base = files_of(result, self.directory)[:2]
-            return path, base
+            return files_of(result, self.directory)[:3]
         known = self.directory.read()
-        run, base_name = model_name(known["name"]), model_name(Path(known["base_model"]["model"]).name)
-        return self.directory.exports / f"{run}-lora.gguf", self.directory.exports / f"{base_name}-base-{target.quantization}.gguf"
+        run, base = model_name(known["name"]), f"{model_name(Path(known['base_model']['model']).name)}-base"
+        if base == run:  # whose own GGUF has that name
+            base += "-model"
+        # The adapter's file is the same on every base; a Modelfile names one.
+        others = any(other.kind == "gguf-lora" for other in recorded_exports(self.directory))
+        modelfile = f"Modelfile.lora-{target.quantization}" if others else "Modelfile.lora"
+        return [self.directory.exports / name for name in (f"{run}-lora.gguf", f"{base}-{target.quantization}.gguf", modelfile)]
 
     def num_ctx(self) -> int:
         trained = self.directory.read()["plan"]["max_seq_length"]["value"]
@@ -286,9 +295,15 @@ class Exports:
         self._merged_now = folder
         return merged
 
-    def _result(self, files: Sequence[Path], lines: gate.Lines) -> dict[str, Any]:
+    def _result(self, files: Sequence[Path], lines: gate.Lines, *written: GgufFile) -> dict[str, Any]:
+        """`written`: those of the files whose sha256 is known, as it was when they were proven."""
+        known = {file.path: file.sha256 for file in written}
         entries = [
-            {"name": os.fspath(file.relative_to(self.directory.path)), "bytes": file.stat().st_size, "sha256": sha256(file)}
+            {
+                "name": os.fspath(file.relative_to(self.directory.path)),
+                "bytes": file.stat().st_size,
+                "sha256": known.get(file) or sha256(file),
+            }
             for file in files
         ]
         checks, notes = lines

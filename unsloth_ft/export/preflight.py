@@ -61,7 +61,7 @@ def preflight(
         ollama_template(chat)
     done = recorded_exports(directory) if directory.record_file.is_file() else {}
     left = [target for target in wanted if not lies_there(done.get(target), directory)]
-    found = stages(left, base, dtype=dtype, quantizer=quantizer)
+    found = stages(left, base, dtype=dtype, quantizer=quantizer, merged=lies_there(done.get(Target("merged")), directory))
     _refuse_too_small(found, free_bytes=disk_free_bytes(directory.path.absolute()), memory_bytes=machine.memory_bytes)
     return found
 
@@ -77,14 +77,20 @@ def refuse_quantized(targets: Sequence[Target], base: BaseModel) -> None:
         )
 
 
-def stages(targets: Sequence[Target], base: BaseModel, *, dtype: str, quantizer: str = OWN) -> tuple[Stage, ...]:
-    """Merge and comparison come once, whatever is made from the merged model; nothing for an adapter or a Modelfile."""
+def stages(
+    targets: Sequence[Target], base: BaseModel, *, dtype: str, quantizer: str = OWN, merged: bool = False
+) -> tuple[Stage, ...]:
+    """Merge and comparison come once, whatever is made from the merged model; nothing for an adapter or a Modelfile.
+
+    `merged`: the merged model lies there already.
+    """
     models = [target for target in targets if target.is_gguf]
     if not models and not any(target.kind == "merged" for target in targets):
         return ()
     weights = parameter_count(base.folder) * MERGED_BYTES_PER_WEIGHT
     answering = answering_bytes(base.folder, dtype=dtype)
-    found = [Stage("merge", weights, merge_peak_bytes(base.folder, None)), Stage("merged model answers", 0, answering, needed=False)]
+    merge = [] if merged else [Stage("merge", weights, merge_peak_bytes(base.folder, None))]
+    found = [*merge, Stage("merged model answers", 0, answering, needed=False)]
     for target in models:
         quantization = str(target.quantization)
         size, adapter = planned_bytes(base.folder, quantization), int(ADAPTER_SHARE * weights) if target.kind == "gguf-lora" else 0

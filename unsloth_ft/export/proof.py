@@ -129,8 +129,11 @@ def divergence(reference: Step, other: Step) -> float:
     """Kullback-Leibler divergence in nats of two next-token distributions, each known by its likeliest tokens (id -> log-probability).
 
     What is not among the reference's tokens counts as one; a token that the other side doesn't list gets the least it lists. So it
-    is never more than the true divergence, but for what rounding does to the rest.
+    is never more than the true divergence, but for what rounding does to the rest. A probability that is NaN on either side makes it
+    infinite.
     """
+    if any(math.isnan(value) for value in (*reference.values(), *other.values())):
+        return math.inf
     floor = min(other.values())
     pairs = [(math.exp(value), other.get(index, floor)) for index, value in reference.items()]
     rest = max(1.0 - sum(share for share, _ in pairs), 0.0)

@@ -87,9 +87,11 @@ def room(folder: Path, *, dtype: str, device: str) -> tuple[str, str | None]:
 
     needed = answering_bytes(folder, dtype=dtype)
     reason = None
-    if device == "cuda":
+    if device == "cuda" and not torch.cuda.is_available():
+        reason = "answered on the CPU: the run was trained on a GPU, and this machine has none"
+    elif device == "cuda":
         _free_memory()
-        free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+        free = torch.cuda.mem_get_info()[0]
         if needed <= free:
             return device, None
         reason = f"answered on the CPU: the 16-bit model needs {needed / 2**30:.1f} GiB, the GPU has {free / 2**30:.1f} GiB free"
