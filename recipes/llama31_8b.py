@@ -8,6 +8,8 @@ RECIPE = Recipe(
     model="meta-llama/Llama-3.1-8B-Instruct",
     # About 5.7 GB, not 16: NF4 with double quantization is 4.127 bits a weight (arXiv 2305.14314, section 3), embeddings stay 16-bit.
     load_in_4bit=True,
+    # What the template says by itself, said aloud: llama.cpp gives every Llama template today's date unless it is given one.
+    chat_template_kwargs={"date_string": "26 Jul 2024"},
     lora=Lora(
         r=16,  # Unsloth's notebook Llama3.1_(8B)-Alpaca; alignment-handbook's Zephyr 7B QLoRA recipe has the same
         lora_alpha=16,  # scale 1, as in both

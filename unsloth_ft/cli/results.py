@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -73,12 +73,13 @@ def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) ->
 
     from unsloth_ft.export.llamacpp import LlamaCpp
 
-    path, lora = _gguf(name)
+    path, lora, template_kwargs = _gguf(name)
     with LlamaCpp(path, lora=lora, context_length=2048 + max_new_tokens) as llama:
         questions = [question] if question else (line.strip() for line in sys.stdin)
         answered = []
         for each in filter(None, questions):
-            answer = llama.chat([{"role": "user", "content": each}], max_new_tokens=max_new_tokens)
+            message = {"role": "user", "content": each}
+            answer = llama.chat([message], max_new_tokens=max_new_tokens, template_kwargs=template_kwargs)
             answered.append({"question": each, "answer": answer})
             if not as_json:
                 click.echo(answer)
@@ -212,18 +213,19 @@ def _line(directory: RunDirectory) -> dict[str, str]:
     return {"name": directory.name, "status": status, "created": known.get("created", ""), "verdict": verdict}
 
 
-def _gguf(name: str) -> tuple[Path, Path | None]:
-    """(GGUF, adapter's GGUF to put on it): a .gguf file, or the last that the run exported."""
+def _gguf(name: str) -> tuple[Path, Path | None, dict[str, Any]]:
+    """(GGUF, adapter's GGUF to put on it, the template's variables in training): a .gguf file, or the last that the run exported."""
     from unsloth_ft import record
     from unsloth_ft.export.recorded import files_of, recorded_exports
 
     if name.endswith(".gguf"):
-        return Path(name), None
+        return Path(name), None, {}
     directory = record.find(name)
+    template_kwargs = directory.read().get("recipe", {}).get("values", {}).get("chat_template_kwargs", {})
     for target, result in reversed(recorded_exports(directory).items()):
         files = files_of(result, directory)
         if target.kind == "gguf":
-            return files[0], None
+            return files[0], None, template_kwargs
         if target.kind == "gguf-lora":
-            return files[1], files[0]
+            return files[1], files[0], template_kwargs
     raise UserError(f"{directory.name} has no GGUF yet. `unsloth-ft export {directory.name} --to gguf:q8_0` makes one.")
