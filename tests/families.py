@@ -8,7 +8,7 @@ tokenizer_config.json), not that of a folder that transformers 5 saved again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Shape:
     layers: int = 2
     heads: int = 4
     kv_heads: int = 2
+    # Standard deviation of embedding and output, and what the layers' own are multiplied with: lower ones give flatter probabilities.
+    embedding_std: float = 1.0
+    gain: float = 1.0
 
 
 LLAMA3_ENDS = {"bos_token_id": 128000, "eos_token_id": [128001, 128008, 128009]}
@@ -158,10 +161,10 @@ SHAPES = {
 }
 
 
-def build(family: str, folder: Path, *, seed: int = 0) -> Path:
-    """Write the family's folder (weights in bfloat16, the same for the same seed) and return it."""
+def build(family: str, folder: Path, *, seed: int = 0, **sizes: float) -> Path:
+    """Write the family's folder (weights in bfloat16, the same for the same seed) and return it. `sizes`: other fields of its Shape."""
     folder.mkdir(parents=True, exist_ok=True)
-    shape = SHAPES[family]
+    shape = replace(SHAPES[family], **sizes)
     write_json(folder / "config.json", config_of(shape))
     write_json(folder / "generation_config.json", shape.generation)
     write_tokenizer(family, folder)
@@ -203,9 +206,9 @@ def write_weights(shape: Shape, folder: Path, *, seed: int) -> None:
         return (torch.randn(*size, generator=generator) * std + mean).to(torch.bfloat16)
 
     def linear(rows: int, columns: int, *, gain: float = 1.0) -> torch.Tensor:
-        return normal(rows, columns, std=gain / columns**0.5)
+        return normal(rows, columns, std=gain * shape.gain / columns**0.5)
 
-    state = {"model.embed_tokens.weight": normal(shape.vocab_size, hidden, std=1.0)}
+    state = {"model.embed_tokens.weight": normal(shape.vocab_size, hidden, std=shape.embedding_std)}
     for layer in range(shape.layers):
         prefix = f"model.layers.{layer}."
         rows = {"q": shape.heads * head_dim, "k": shape.kv_heads * head_dim, "v": shape.kv_heads * head_dim}
@@ -224,5 +227,5 @@ def write_weights(shape: Shape, folder: Path, *, seed: int) -> None:
         state[f"{prefix}post_attention_layernorm.weight"] = normal(hidden, std=0.1, mean=1.0)
     state["model.norm.weight"] = normal(hidden, std=0.1, mean=1.0)
     if not shape.tied:
-        state["lm_head.weight"] = normal(shape.vocab_size, hidden, std=1.0)
+        state["lm_head.weight"] = normal(shape.vocab_size, hidden, std=shape.embedding_std)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

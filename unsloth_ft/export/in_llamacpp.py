@@ -16,7 +16,7 @@ from unsloth_ft.export.proof import LIKELIEST, Limits, Reference, Step, agree, c
 
 # A GGUF below this is run by one thread: of a 9 MB one, two threads on two cores took 7 to 15 times as long, waiting for each other.
 SMALL_BYTES = 64 * 2**20
-FOLLOWED = 16  # steps of each answer whose probabilities are compared; llama.cpp is asked once for each
+FOLLOWED = 8  # steps of each answer whose probabilities are compared; llama.cpp is asked once for each
 MISSING = f"not compared in llama.cpp: xllamacpp is not installed ({INSTALL})"
 
 
