@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsloth_ft.chat import TEMPLATE_ERRORS, Chat
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import GateError
+from unsloth_ft.export.chat_probe import trimmed_roles
 from unsloth_ft.export.modelfile import check_modelfile, parse_modelfile
 from unsloth_ft.export.ollama_template import ChatTemplate, GoTemplate, derive_template
 from unsloth_ft.export.probes import CONVERSATIONS
@@ -101,10 +103,13 @@ def template_ids(llama: LlamaCpp, modelfile: Path, chat: Chat) -> dict[str, Any]
     def equal() -> str:
         source, template = parse_modelfile(modelfile.read_text(encoding="utf-8"))["template"], chat_template(chat)
         bos = template.bos_token if template.drop_bos else ""
+        trimmed = trimmed_roles(template)
         compared = 0
-        for messages in CONVERSATIONS:
-            if messages[-1].role != "user":
+        for conversation in CONVERSATIONS:
+            if conversation[-1].role != "user":
                 continue  # Ollama asks for an answer
+            # Where the tokenizer's template trims texts, Ollama's can't: equal for texts without outer white space, as a note says.
+            messages = [replace(each, content=each.content.strip()) if each.role in trimmed else each for each in conversation]
             try:
                 expected = chat.ids(chat.render(messages, add_generation_prompt=True))
             except TEMPLATE_ERRORS:
