@@ -58,7 +58,7 @@ def test_a_kill_right_after_the_rename_leaves_the_new_record(run: RunDirectory, 
     def killed(_: Path) -> None:
         raise Killed
 
-    monkeypatch.setattr(record, "sync_folder", killed)
+    monkeypatch.setattr(record, "sync", killed)
     with pytest.raises(Killed):
         run.update(status="done")
     assert run.read()["status"] == "done"

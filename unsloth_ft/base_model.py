@@ -37,7 +37,7 @@ class BaseModel:
 
     @property
     def config(self) -> dict:
-        return _json(self.folder / "config.json")
+        return read_json(self.folder / "config.json")
 
     @property
     def config_sha256(self) -> str:
@@ -88,7 +88,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The folder's safetensors files, by its index where it has one. Raises UserError when a shard is missing."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = _json(index).get("weight_map")
+        shards = read_json(index).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
             raise UserError(f"{folder.name}: {index.name} has no weight_map from tensors to files; download the model again.")
         names = sorted(set(shards.values()))
@@ -132,7 +132,7 @@ def _checked(folder: Path, shown: str) -> Path:
         raise UserError(f"{shown}: an adapter, not a base model. Name the model that its adapter_config.json was trained on.")
     if not (folder / "config.json").is_file():
         raise UserError(f"{shown}: no config.json in it; expected a Hugging Face model folder.")
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if "auto_map" in config:
         raise UserError(
             f"{shown}: its config asks for code from the model's own repository (auto_map), which is not run. Name a model that "
@@ -152,7 +152,10 @@ def _checked(folder: Path, shown: str) -> Path:
     return folder.resolve()
 
 
-def _json(file: Path) -> dict:
+def read_json(file: Path) -> dict:
+    """A model folder's JSON object. Raises UserError when it is not there, or is none."""
+    if not file.is_file():  # a pipe would be waited for
+        raise UserError(f"{file.parent.name}: no {file.name} in it.")
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -166,7 +169,7 @@ def _is_whole(folder: Path) -> bool:
     """Whether a folder of the hub's cache has what a model needs; a broken-off download has not."""
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     weights = (
-        all((folder / str(name)).is_file() for name in _json(index).get("weight_map", {}).values()) if index.is_file() else single.is_file()
+        all((folder / str(name)).is_file() for name in read_json(index).get("weight_map", {}).values()) if index.is_file() else single.is_file()
     )
     return weights and (folder / "config.json").is_file() and any((folder / name).is_file() for name in TOKENIZERS)
 

@@ -34,6 +34,11 @@ class BusyError(UnslothFtError):
     exit_code = 5
 
 
+def short(text: str, longest: int = 60) -> str:
+    """The text, cut where it is longer, to stand in a message."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def nearest(word: str, known: "list[str] | tuple[str, ...]", *, count: int = 3) -> str:
     """' Did you mean a, b?' for a mistyped word, or '' when nothing known is near."""
     import difflib

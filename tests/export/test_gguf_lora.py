@@ -22,7 +22,7 @@ from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import gguf_lora, gguf_place
 from unsloth_ft.export.gguf import write_gguf
 from unsloth_ft.export.gguf_lora import Update, common_alpha, inexpressible, write_gguf_lora
-from unsloth_ft.export.gguf_read import read_gguf, read_rows
+from unsloth_ft.export.gguf_read import read_gguf
 from unsloth_ft.export.modelfile import parse_modelfile, write_modelfile
 from unsloth_ft.record import sha256
 

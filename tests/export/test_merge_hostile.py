@@ -119,7 +119,7 @@ CASES = {
     "weights: a pickle": (lambda b, a: pickle_as_safetensors(b / "model.safetensors"), NO_WEIGHTS),
     "weights: a pipe": (lambda b, a: pipe(b / "model.safetensors"), "model.safetensors is no file; expected safetensors."),
     "config: a pipe": (lambda b, a: pipe(b / "config.json"), "base: no config.json in it."),
-    "config: deep": (lambda b, a: (b / "config.json").write_text(DEEP), "config.json: can't be read as JSON"),
+    "config: deep": (lambda b, a: (b / "config.json").write_text(DEEP), "config.json: not JSON"),
     "adapter: a pickle alone": (lambda b, a: pickled(a), "adapter: only adapter_model.bin, a pickle, which can run code"),
     "adapter: a pickle renamed": (
         lambda b, a: pickle_as_safetensors(a / "adapter_model.safetensors"),
@@ -147,7 +147,7 @@ CASES = {
     "layers_pattern: (a+)+": (config(layers_pattern=[r"([a-z_.0-9]+)+X"], layers_to_transform=[0]), NAMES),
     "modules_to_save: (a+)+": (config(modules_to_save=[r"([a-z_.0-9]+)+X"]), "expected a list of names."),
     "megatron_core": (config(megatron_config={"x": 1}, megatron_core="megatron.evil"), "megatron_config = {'x': 1}; the merge knows"),
-    "tokenizer: deep": (lambda b, a: (a / "tokenizer.json").write_text(DEEP), "tokenizer.json: can't be read as JSON"),
+    "tokenizer: deep": (lambda b, a: (a / "tokenizer.json").write_text(DEEP), "tokenizer.json: not JSON"),
     "tokenizer: empty": (lambda b, a: (a / "tokenizer.json").write_text("{}"), "tokenizer.json has no vocabulary of texts and ids"),
 }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.errors import UserError
+from unsloth_ft.errors import UserError, short
 
 # Fields of adapter_config.json (peft.LoraConfig 0.21.2) that change what an update is, and the values a merge knows. Null is known too.
 KNOWN: dict[str, tuple[Any, ...]] = {
@@ -70,17 +70,17 @@ class AdapterConfig:
 
 def read_config(folder: Path) -> AdapterConfig:
     """The folder's adapter_config.json. Raises UserError for what is no JSON, no number, or no kind of adapter that a merge knows."""
-    config = _load(folder)
+    config = read_fields(folder)
     for key, known in KNOWN.items():
         if config.get(key) is not None and config[key] not in known:
             raise UserError(
-                f"{folder.name}: adapter_config.json says {key} = {_short(config[key])}; the merge knows LoRA, rsLoRA and DoRA"
+                f"{folder.name}: adapter_config.json says {key} = {short(repr(config[key]))}; the merge knows LoRA, rsLoRA and DoRA"
                 f"{_expected(known)}."
             )
     r, alpha = config.get("r"), config.get("lora_alpha")
     if not (_is_rank(r) and _is_factor(alpha)):
         raise UserError(
-            f"{folder.name}: adapter_config.json says r = {_short(r)}, lora_alpha = {_short(alpha)}; "
+            f"{folder.name}: adapter_config.json says r = {short(repr(r))}, lora_alpha = {short(repr(alpha))}; "
             "expected a whole number from 1 and a number."
         )
     _refuse_expressions(folder, config)
@@ -129,7 +129,10 @@ def _steps(pattern: str, longest: int) -> float:
     return float(longest) ** min(open_ended, 50) * 2.0 ** pattern.count("?") * alternatives
 
 
-def _load(folder: Path) -> dict[str, Any]:
+def read_fields(folder: Path) -> dict[str, Any]:
+    """adapter_config.json as it is. Raises UserError when it is missing, or no JSON object."""
+    if not (folder / "adapter_config.json").is_file():  # a pipe would be waited for
+        raise UserError(f"{folder.name}: no adapter_config.json in it; expected a PEFT adapter.")
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         if not isinstance(config, dict):
@@ -142,7 +145,7 @@ def _load(folder: Path) -> dict[str, Any]:
 def _pattern(folder: Path, config: dict[str, Any], key: str, is_value: Any, expected: str) -> dict[str, Any]:
     found = config.get(key) or {}
     if not isinstance(found, dict) or not all(map(is_value, found.values())):
-        raise UserError(f"{folder.name}: adapter_config.json says {key} = {_short(found)}; expected names and {expected}.")
+        raise UserError(f"{folder.name}: adapter_config.json says {key} = {short(repr(found))}; expected names and {expected}.")
     for pattern in found:
         try:
             simple = len(pattern) <= LONGEST_PATTERN and not re.search(r"\)[*+?{]|\(\?|\\\d", pattern)
@@ -151,7 +154,7 @@ def _pattern(folder: Path, config: dict[str, Any], key: str, is_value: Any, expe
             simple = False
         if not simple:
             raise UserError(
-                f"{folder.name}: adapter_config.json's {key} has the pattern {_short(pattern)}; "
+                f"{folder.name}: adapter_config.json's {key} has the pattern {short(repr(pattern))}; "
                 f"expected a module's name, or a regular expression of at most {LONGEST_PATTERN} characters "
                 "without repeated groups, look-around and back references."
             )
@@ -164,7 +167,7 @@ def _refuse_expressions(folder: Path, config: dict[str, Any]) -> None:
         found = config.get(key)
         if found and found != "all-linear" and not _are_names([found] if isinstance(found, str) else found):
             raise UserError(
-                f"{folder.name}: adapter_config.json says {key} = {_short(found)}; expected a list of modules' names and no regular "
+                f"{folder.name}: adapter_config.json says {key} = {short(repr(found))}; expected a list of modules' names and no regular "
                 "expression, which may take too long to match."
             )
 
@@ -176,7 +179,7 @@ def _are_names(found: Any) -> bool:
 def _modules_to_save(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     found = config.get("modules_to_save") or []
     if not _are_names(found):  # PEFT matches them as regular expressions too
-        raise UserError(f"{folder.name}: adapter_config.json says modules_to_save = {_short(found)}; expected a list of names.")
+        raise UserError(f"{folder.name}: adapter_config.json says modules_to_save = {short(repr(found))}; expected a list of names.")
     return tuple(found)
 
 
@@ -186,7 +189,7 @@ def _token_ids(folder: Path, config: dict[str, Any]) -> dict[str, tuple[int, ...
     if not isinstance(by_name, dict) or not all(
         isinstance(ids, list) and all(type(index) is int and index >= 0 for index in ids) for ids in by_name.values()
     ):
-        raise UserError(f"{folder.name}: adapter_config.json says trainable_token_indices = {_short(found)}; expected lists of token ids.")
+        raise UserError(f"{folder.name}: adapter_config.json says trainable_token_indices = {short(repr(found))}; expected lists of token ids.")
     return {name: tuple(ids) for name, ids in by_name.items()}
 
 
@@ -196,11 +199,6 @@ def _is_rank(value: Any) -> bool:
 
 def _is_factor(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < LARGEST_FACTOR  # false for NaN
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _expected(known: tuple[Any, ...]) -> str:

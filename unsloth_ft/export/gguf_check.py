@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.errors import GateError
+from unsloth_ft.errors import GateError, short
 from unsloth_ft.export.gguf import FILE_TYPES
 from unsloth_ft.export.gguf_metadata import add_metadata
 from unsloth_ft.export.gguf_model import read_architecture
 from unsloth_ft.export.gguf_read import TensorInfo, read_gguf
 from unsloth_ft.export.gguf_vocab import read_vocabulary
 
-SHOWN = 60  # characters of a metadata value in a message
 CHECKED_BYTES = 64 * 2**20  # of a tensor at a time
 # Where the float16 scales stand in a block (ggml-common.h: block_q8_0 …): a block of finite scales decodes to finite values.
 SCALES = {
@@ -63,8 +62,7 @@ def _difference(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> str
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} values"
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(value):,} characters)"
+    return short(repr(value))
 
 
 def check_finite(path: Path) -> None:

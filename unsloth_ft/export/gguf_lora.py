@@ -6,7 +6,6 @@ converter, convert_lora_to_gguf.py. Of the two matrices, rows of B are the weigh
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsloth_ft.errors import GateError, UserError
+from unsloth_ft.export.adapter_config import read_fields
 from unsloth_ft.export.gguf import GgufFile
 from unsloth_ft.export.gguf_bounds import largest_excess
 from unsloth_ft.export.gguf_model import Architecture, read_architecture, tensor_names
@@ -116,15 +116,10 @@ def check_gguf_lora(adapter_dir: Path, base_dir: Path, path: Path, *, type_name:
 
 def refuse_inexpressible(adapter_dir: Path) -> None:
     """Raises: UserError when adapter_config.json asks for more than llama.cpp adds to a weight, named, with the way out."""
-    config_file = adapter_dir / "adapter_config.json"
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return  # read_adapter says what is wrong with it
-    found = inexpressible(config) if isinstance(config, dict) else ()
+    found = inexpressible(read_fields(adapter_dir))
     if found:
         raise UserError(
-            f"{config_file}: the adapter has {' and '.join(found)}; llama.cpp adds scale · B·A to a weight and nothing else. "
+            f"{adapter_dir / 'adapter_config.json'}: the adapter has {' and '.join(found)}; llama.cpp adds scale · B·A to a weight and nothing else. "
             "Export merged or gguf:QUANT, which hold everything that was trained."
         )
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from unsloth_ft.base_model import read_json
 from unsloth_ft.export.gguf_model import YARN_FIELDS, Architecture
-from unsloth_ft.export.gguf_vocab import Vocabulary, read_json
+from unsloth_ft.export.gguf_vocab import Vocabulary
 
 # generation_config.json → `general.sampling.*`: what llama.cpp's programs sample with unless the user says otherwise.
 SAMPLING = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unsloth_ft.base_model import read_json
 from unsloth_ft.errors import UserError
 from unsloth_ft.export.gguf_config import (
     CLASSES,
@@ -21,7 +22,6 @@ from unsloth_ft.export.gguf_config import (
     rope_parameters,
     rope_scaling,
 )
-from unsloth_ft.export.gguf_vocab import read_json
 
 # config.json's optional yarn fields → the writer's method for each.
 YARN_FIELDS = {

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unsloth_ft.errors import MachineError
-from unsloth_ft.record import sync_folder
+from unsloth_ft.record import sync
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def placed(path: Path, *, needed_bytes: int) -> Iterator[Path]:
         yield partial
         sync(partial)
         os.replace(partial, path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise MachineError(f"{path}: writing failed ({reason}). Free some space or name another place, then export again.") from error
@@ -43,12 +43,3 @@ def check_free_space(folder: Path, needed_bytes: int) -> None:
 def size(count_bytes: int) -> str:
     """1500000 → "1.5 MB"."""
     return f"{count_bytes / 1e9:.1f} GB" if count_bytes >= 1e8 else f"{count_bytes / 1e6:.1f} MB"
-
-
-def sync(path: Path) -> None:
-    """Wait until the file is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unsloth_ft.base_model import read_json
 from unsloth_ft.errors import UserError
 
 # Token types, gguf.TokenType.
@@ -358,12 +359,3 @@ def read_chat_template(model_dir: Path, config: dict[str, Any]) -> str | list[di
     others = sorted((model_dir / "additional_chat_templates").glob("*.jinja"))
     named = [{"name": path.stem, "template": path.read_text(encoding="utf-8")} for path in others]
     return [{"name": "default", "template": default}, *named] if named else default
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: not found; GGUF export reads it. Save the model and its tokenizer into one folder.") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}).") from error

@@ -3,13 +3,12 @@ don't belong together."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.base_model import weight_files
+from unsloth_ft.base_model import read_json, weight_files
 from unsloth_ft.errors import UserError
 from unsloth_ft.export.lora import EMBEDDING, HEAD, Adapter
 from unsloth_ft.export.shards import SIXTEEN_BIT, read_header, read_rows
@@ -85,19 +84,6 @@ def _read_sources(base: Path) -> dict[str, dict[str, Source]]:
     if twice:
         raise UserError(f"{base.name}: two of its files hold {twice}; download the model again.")
     return stored
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The file's JSON object. Raises UserError when it holds none."""
-    if not file.is_file():  # a pipe would be waited for
-        raise UserError(f"{file.parent.name}: no {file.name} in it.")
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file.name}: can't be read as JSON ({error}); download the model again.") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{file.name}: a {type(value).__name__}; expected a JSON object.")
-    return value
 
 
 def _refuse_other_model(adapter: Adapter, sources: Mapping[str, Source], tied: bool) -> None:

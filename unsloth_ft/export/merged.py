@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsloth_ft.base_model import weight_files
+from unsloth_ft.base_model import read_json, weight_files
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export.lora import Adapter, read_adapter
-from unsloth_ft.export.merge_plan import MergePlan, plan_merge, read_json
+from unsloth_ft.export.merge_plan import MergePlan, plan_merge
 from unsloth_ft.export.merged_files import file_names, tokenizer_folder, weight_map, write_files
 from unsloth_ft.export.shards import INDEX, TORCH_NAMES, Stored, as_bytes, encode_header, read_header, read_rows
-from unsloth_ft.export.staging import Staging, Written, inputs_of, sync
+from unsloth_ft.export.staging import Staging, Written, inputs_of
 from unsloth_ft.export.updates import Planned, blocks
 from unsloth_ft.hardware import disk_free_bytes
-from unsloth_ft.record import sync_folder
+from unsloth_ft.record import sync
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _replacing(out: Path, *, needed_bytes: int) -> Iterator[Path]:
         if out.exists():
             os.replace(out, previous)
         os.replace(staging, out)
-        sync_folder(out.parent)
+        sync(out.parent)
     except GateError:
         shutil.rmtree(staging, ignore_errors=True)  # the same inputs would give the same again
         raise

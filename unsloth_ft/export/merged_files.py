@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unsloth_ft.base_model import read_json
 from unsloth_ft.chat import load_tokenizer
-from unsloth_ft.errors import GateError, UserError
-from unsloth_ft.export.merge_plan import MergePlan, read_json
+from unsloth_ft.errors import GateError, UserError, short
+from unsloth_ft.export.merge_plan import MergePlan
 from unsloth_ft.export.shards import INDEX, SIXTEEN_BIT
 
 CONFIG = "config.json"
@@ -102,7 +103,7 @@ def _first_change(content: bytes, file: Path) -> str:
     key = next((key for key in sorted({**wanted, **found}) if wanted.get(key) != found.get(key)), None)
     if key is None:
         return ""
-    one, other = (json.dumps(value.get(key), ensure_ascii=False)[:60] for value in (found, wanted))
+    one, other = (short(json.dumps(value.get(key), ensure_ascii=False)) for value in (found, wanted))
     return f": {key} is {one}, expected {other}"
 
 

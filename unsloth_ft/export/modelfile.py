@@ -6,7 +6,6 @@ Grammar and the characters that survive it: ollama's docs/modelfile.mdx and pars
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from unsloth_ft.errors import GateError, UserError
 from unsloth_ft.export.chat_probe import ChatTemplate
 from unsloth_ft.export.ollama_template import GoTemplate, check_template, derive_template
+from unsloth_ft.record import write_atomically
 
 __all__ = ["ChatTemplate", "GoTemplate", "check_modelfile", "derive_template", "parse_modelfile", "stop_strings", "write_modelfile"]
 
@@ -55,6 +55,7 @@ def write_modelfile(
 
     Raises:
         UserError: a value that Ollama would refuse, read differently, or never show to the model; nothing is written.
+        MachineError: the disk is full.
     """
     if system is not None and not template.takes_system:
         raise UserError(f"{path}: SYSTEM asked for, but the tokenizer's chat template takes no system message. Leave the system text out.")
@@ -75,7 +76,8 @@ def write_modelfile(
     wanted["parameters"] = parameters
     text = _text(wanted, parameters)
     _compare(path, wanted, parse_modelfile(text))
-    return _put(path, text)
+    write_atomically(path, text)
+    return path
 
 
 def _text(wanted: dict[str, object], parameters: dict[str, list[str]]) -> str:
@@ -123,19 +125,6 @@ def _compare(path: Path, wanted: dict[str, object], found: dict[str, object]) ->
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise UserError(f"{path}: {name} would be read as {found.get(name)!r}; expected {wanted.get(name)!r}. Nothing was written.")
-
-
-def _put(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def parse_modelfile(text: str) -> dict:

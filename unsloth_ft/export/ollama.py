@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.errors import MachineError, UserError
+from unsloth_ft.errors import MachineError, UserError, short
 from unsloth_ft.export.modelfile import parse_modelfile
 
 VARIABLE = "OLLAMA_HOST"
 DEFAULT_PORTS = {"": 11434, "http": 80, "https": 443}  # by the scheme that OLLAMA_HOST names
 LAST_LINES = 8  # of `ollama create`, shown when it fails
+SHOWN = 200  # characters of an answer in a message
 LARGEST_ANSWER_BYTES = 16 * 2**20
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}(:[A-Za-z0-9_][A-Za-z0-9._-]{0,79})?")
 # What `ollama create` draws its progress with: colours, cursor moves, the cursor switched off and on.
@@ -155,7 +156,7 @@ def ask(model: str, question: str, *, max_new_tokens: int = 256, timeout_seconds
     reply = call("POST", "/api/chat", request, timeout_seconds=timeout_seconds)
     message = reply.get("message")
     if not (isinstance(message, dict) and isinstance(message.get("content"), str) and reply.get("done") is True):
-        raise MachineError(f"{address()}: Ollama's answer of {model} is {short(json.dumps(reply))}; expected a message that is done.")
+        raise MachineError(f"{address()}: Ollama's answer of {model} is {short(json.dumps(reply), SHOWN)}; expected a message that is done.")
     return Answer(message["content"], reply.get("done_reason") == "stop")
 
 
@@ -187,10 +188,10 @@ def answered(server: Address, status: int, text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         reply = None
     if not isinstance(reply, dict):
-        found = short(text.decode("utf-8", "replace"))
+        found = short(text.decode("utf-8", "replace"), SHOWN)
         raise MachineError(f"{server}: answers {found!r} (status {status}); expected JSON of Ollama. Is it another program?")
     if status != 200 or "error" in reply:
-        raise MachineError(f"{server}: Ollama refused (status {status}): {short(str(reply.get('error', reply)))}")
+        raise MachineError(f"{server}: Ollama refused (status {status}): {short(str(reply.get('error', reply)), SHOWN)}")
     return reply
 
 
@@ -207,7 +208,3 @@ def last_lines(log: Any) -> str:
     text = log.read().decode("utf-8", "replace").replace("\r", "\n")
     lines = [line for line in (DRAWING.sub("", line).strip() for line in text.split("\n")) if line][-LAST_LINES:]
     return "Its last lines:\n" + "\n".join(lines) if lines else "It printed nothing."
-
-
-def short(text: str) -> str:
-    return text if len(text) <= 200 else text[:199] + "…"

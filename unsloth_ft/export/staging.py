@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from unsloth_ft.base_model import BaseModel, weight_files
-from unsloth_ft.record import sha256, sync_folder
+from unsloth_ft.record import sha256, sync, write_atomically
 
 MANIFEST = ".merge.json"
 LAYOUT = 1  # what is written for the same inputs; one more whenever that changes
@@ -56,11 +55,7 @@ class Staging:
         """Lists a shard, which is on the disk for good."""
         self.written[name] = written
         manifest = {"inputs": self.inputs, "shards": {file: asdict(entry) for file, entry in self.written.items()}}
-        partial = self.folder / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps(manifest), encoding="utf-8")
-        sync(partial)
-        os.replace(partial, self.folder / MANIFEST)
-        sync_folder(self.folder)
+        write_atomically(self.folder / MANIFEST, json.dumps(manifest))
 
     def finish(self, names: set[str]) -> None:
         """Only the files named, each of them on the disk for good."""
@@ -69,7 +64,7 @@ class Staging:
                 file.unlink()
         for name in names:
             sync(self.folder / name)
-        sync_folder(self.folder)
+        sync(self.folder)
 
 
 def _listed(manifest: Path, inputs: dict[str, Any]) -> dict[str, Written]:
@@ -79,9 +74,3 @@ def _listed(manifest: Path, inputs: dict[str, Any]) -> dict[str, Written]:
         return {name: Written(**entry) for name, entry in listed["shards"].items()} if listed["inputs"] == inputs else {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-
-
-def sync(file: Path) -> None:
-    """Waits until the file's bytes are on the disk."""
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from unsloth_ft.record import sha256, sync_folder
+from unsloth_ft.record import sha256, sync
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
@@ -24,7 +24,7 @@ def seal(staged: Path, final: Path) -> None:
     if final.exists():
         shutil.rmtree(final)
     os.replace(staged, final)
-    sync_folder(final.parent)
+    sync(final.parent)
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -70,9 +70,5 @@ def rotate(folder: Path, *, keep: int, best_step: int | None) -> None:
 def sync_files(folder: Path) -> None:
     """Makes the files of a folder survive a power cut."""
     for file in folder.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    sync_folder(folder)
+        sync(file)
+    sync(folder)

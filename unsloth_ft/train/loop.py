@@ -19,7 +19,7 @@ from unsloth_ft.chat import Chat, Row
 from unsloth_ft.errors import MachineError
 from unsloth_ft.plan import Plan
 from unsloth_ft.recipe import Recipe
-from unsloth_ft.record import RunDirectory, sync_folder
+from unsloth_ft.record import RunDirectory, sync
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -305,5 +305,5 @@ def save_adapter(model: PeftModel, chat: Chat, base_model: str, run: RunDirector
     if run.adapter.exists():
         shutil.rmtree(run.adapter)
     os.replace(staging, run.adapter)
-    sync_folder(run.path)
+    sync(run.path)
     return run.adapter
