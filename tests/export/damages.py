@@ -89,7 +89,7 @@ MERGED = (
     Damage("another dtype", "merged", tensors(lambda state: state.update({UP: state[UP].half()})), READ, "up_proj.weight was written as .*; expected"),
     Damage("one tensor missing", "merged", tensors(lambda state: state.pop(UP)), READ, r"up_proj.weight is missing \(1 missing, 0 too many\)"),
     Damage("a shard cut short", "merged", lambda at: os.truncate(at.merged / "model.safetensors", 100_000), READ, "is not a whole safetensors file"),
-    Damage("another end token", "merged", json_file("tokenizer_config.json", eos_token="<|endoftext|>"), FILES, r'tokenizer_config.json is not the base\'s: eos_token is "<\|endoftext\|>", expected "<\|im_end\|>"'),
+    Damage("another end token", "merged", json_file("tokenizer_config.json", eos_token="<|endoftext|>"), FILES, r'eos_token is "<\|endoftext\|>", expected "<\|im_end\|>"'),
     Damage("generation ends elsewhere", "merged", json_file("generation_config.json", eos_token_id=0), FILES, "generation_config.json is not the base's: eos_token_id is 0, expected 2"),
     Damage("another rope base", "merged", json_file("config.json", rope_theta=10000.0), FILES, r"config.json is not the base's: rope_theta is 10000.0, expected 100000"),
     Damage("no tokenizer", "merged", lambda at: (at.merged / "tokenizer.json").unlink(), FILES, "tokenizer.json is missing"),
@@ -100,7 +100,11 @@ MERGED = (
 
 
 def rewritten(
-    path: Path, *, metadata: dict[str, Any] | None = None, drop: tuple[str, ...] = (), change: Callable[[dict[str, Any]], object] = lambda tensors: None
+    path: Path,
+    *,
+    metadata: dict[str, Any] | None = None,
+    drop: tuple[str, ...] = (),
+    change: Callable[[dict[str, Any]], object] = lambda tensors: None,
 ) -> None:
     """The file again, through the official reader and writer: other fields, fewer fields, or other tensors (name -> array)."""
     reader = gguf.GGUFReader(path)
@@ -155,8 +159,12 @@ def two_exchanged(tokens: list[str]) -> list[str]:
     return [other.get(token, token) for token in tokens]
 
 
+def third_is_plain(types: list[int]) -> list[int]:
+    return [*types[:2], 1, *types[3:]]
+
+
 HEADS, KV_HEADS = 8, 4  # of the tiny SmolLM2
-Q, K, DOWN = (f"blk.1.{part}.weight" for part in ("attn_q", "attn_k", "ffn_down"))
+Q, K, DOWN, GATE_PROJ, UP_PROJ = (f"blk.1.{part}.weight" for part in ("attn_q", "attn_k", "ffn_down", "ffn_gate", "ffn_up"))
 TENSORS, METADATA = "tensors read back", "metadata"
 GGUF = (
     Damage("the base's GGUF", "gguf:f16", lambda at: shutil.copy(at.lora_base, at.gguf), TENSORS, "does not read back as its source"),
@@ -164,13 +172,13 @@ GGUF = (
     Damage("k without llama.cpp's order of rows", "gguf:f16", in_gguf(lambda values: unpermuted(values, K, KV_HEADS)), TENSORS, f"'{K}' does not read back as its source"),
     Damage("one tensor's scale halved", "gguf:f16", in_gguf(lambda values: values.update({DOWN: values[DOWN] / numpy.float16(2)})), TENSORS, f"'{DOWN}' does not read back as its source"),
     Damage("NaN in one place", "gguf:f16", in_gguf(lambda values: values[DOWN].__setitem__((-1, -1), numpy.nan)), TENSORS, f"'{DOWN}' holds NaN or infinity in 1 place"),
-    Damage("two tensors exchanged", "gguf:f16", in_gguf(lambda values: exchanged(values, "blk.1.ffn_gate.weight", "blk.1.ffn_up.weight")), TENSORS, "'blk.1.ffn_gate.weight' does not read back as its source"),
+    Damage("two tensors exchanged", "gguf:f16", in_gguf(lambda values: exchanged(values, GATE_PROJ, UP_PROJ)), TENSORS, f"'{GATE_PROJ}' does not read back as its source"),
     Damage("a tensor dropped", "gguf:f16", in_gguf(lambda values: values.pop(DOWN)), TENSORS, r"holds \d+ tensors, expected \d+"),
     Damage("cut short", "gguf:f16", lambda at: os.truncate(at.gguf, at.gguf.stat().st_size - 64), TENSORS, "is cut short, 64 bytes are missing"),
     Damage("an end token dropped", "gguf:f16", fields("tokenizer.ggml.eos_token_id"), METADATA, "tokenizer.ggml.eos_token_id is missing, expected 2"),
     Damage("another pre-tokenizer", "gguf:f16", fields(tokenizer__ggml__pre="llama-bpe"), METADATA, "tokenizer.ggml.pre is 'llama-bpe', expected 'smollm'"),
     Damage("the template of another family", "gguf:f16", fields(tokenizer__chat_template="{{ messages[0].content }} [/INST]"), METADATA, r"tokenizer.chat_template is '\{\{ messages"),
-    Damage("a control token made plain text", "gguf:f16", elsewhere("tokenizer.ggml.token_type", lambda types: [1 if at == 2 else kind for at, kind in enumerate(types)]), METADATA, r"tokenizer.ggml.token_type\[2\] is 1, expected 3"),
+    Damage("a control token made plain text", "gguf:f16", elsewhere("tokenizer.ggml.token_type", third_is_plain), METADATA, r"tokenizer.ggml.token_type\[2\] is 1, expected 3"),
     Damage("two tokens exchanged", "gguf:f16", elsewhere("tokenizer.ggml.tokens", two_exchanged), METADATA, r"tokenizer.ggml.tokens\[\d+\] is '[xa]', expected '[xa]'"),
     Damage("half of the merges", "gguf:f16", elsewhere("tokenizer.ggml.merges", lambda merges: merges[:500]), METADATA, r"tokenizer.ggml.merges is 500 values, expected \d+ values"),
     Damage("another rope base", "gguf:f16", fields(llama__rope__freq_base=10000.0), METADATA, r"llama.rope.freq_base is 10000.0, expected 100000"),
@@ -186,6 +194,15 @@ def in_lora(*, change: Callable[[dict[str, Any]], object] = lambda values: None,
     return lambda at: rewritten(at.lora, metadata={name.replace("__", "."): value for name, value in metadata.items()}, change=change)
 
 
+def in_lora_base(change: Callable[[dict[str, Any]], object]) -> Callable[[Places], None]:
+    return lambda at: rewritten(at.lora_base, change=change)
+
+
+def with_template(template: str) -> Callable[[Places], None]:
+    """A Modelfile of the right GGUF, stop and context with another TEMPLATE, or none."""
+    return lambda at: at.modelfile.write_text(f'FROM ./{at.gguf.name}\n{template}PARAMETER stop "<|im_end|>"\nPARAMETER num_ctx 2048\n')
+
+
 def in_modelfile(old: str, new: str) -> Callable[[Places], None]:
     def edit(at: Places) -> None:
         text = at.modelfile.read_text(encoding="utf-8")
@@ -195,18 +212,19 @@ def in_modelfile(old: str, new: str) -> Callable[[Places], None]:
     return edit
 
 
+Q_B = f"{Q}.lora_b"
 PAIRS, FROM, TEMPLATE = "adapter's tensors read back", "FROM and num_ctx", "TEMPLATE and stops"
 LLAMA_TEMPLATE = "{{ range .Messages }}<|start_header_id|>{{ .Role }}<|end_header_id|>\n\n{{ .Content }}<|eot_id|>{{ end }}"
 OTHERS = (
     Damage("an adapter's scale halved", "gguf-lora:f16", in_lora(adapter__lora__alpha=4.0), PAIRS, "adapter.lora.alpha reads back as 4.0, and 8.0 was written"),
-    Damage("an adapter's q without llama.cpp's order of rows", "gguf-lora:f16", in_lora(change=lambda values: unpermuted(values, f"{Q}.lora_b", HEADS)), PAIRS, f"'{Q}.lora_b' does not read back as the adapter's"),
+    Damage("an adapter's q without llama.cpp's order of rows", "gguf-lora:f16", in_lora(change=lambda values: unpermuted(values, Q_B, HEADS)), PAIRS, f"'{Q_B}' does not read back as the adapter's"),
     Damage("A of another module", "gguf-lora:f16", in_lora(change=lambda values: exchanged(values, f"{Q}.lora_a", f"{K}.lora_a")), PAIRS, "lora_a' does not read back as the adapter's"),
-    Damage("an adapter on a damaged base", "gguf-lora:f16", lambda at: rewritten(at.lora_base, change=lambda values: exchanged(values, "blk.1.ffn_gate.weight", "blk.1.ffn_up.weight")), TENSORS, "'blk.1.ffn_gate.weight' does not read back as its source"),
+    Damage("an adapter on a damaged base", "gguf-lora:f16", in_lora_base(lambda values: exchanged(values, GATE_PROJ, UP_PROJ)), TENSORS, f"'{GATE_PROJ}' does not read back as its source"),
     Damage("a Modelfile without its stop", "ollama", in_modelfile('PARAMETER stop "<|im_end|>"\n', ""), TEMPLATE, r"no stop for '<\|im_end\|>'; the model would go on after its answer"),
-    Damage("a Modelfile with another family's template", "ollama", lambda at: at.modelfile.write_text(f'FROM ./{at.gguf.name}\nTEMPLATE """{LLAMA_TEMPLATE}"""\nPARAMETER stop "<|im_end|>"\nPARAMETER num_ctx 2048\n'), TEMPLATE, "differs from the tokenizer's chat template"),
-    Damage("a Modelfile without a template", "ollama", lambda at: at.modelfile.write_text(f'FROM ./{at.gguf.name}\nPARAMETER stop "<|im_end|>"\nPARAMETER num_ctx 2048\n'), TEMPLATE, "has no TEMPLATE; Ollama would send the bare text"),
+    Damage("a Modelfile with another family's template", "ollama", with_template(f'TEMPLATE """{LLAMA_TEMPLATE}"""\n'), TEMPLATE, "differs from the tokenizer's chat template"),
+    Damage("a Modelfile without a template", "ollama", with_template(""), TEMPLATE, "has no TEMPLATE; Ollama would send the bare text"),
     Damage("a Modelfile of another GGUF", "ollama", lambda at: in_modelfile(f"./{at.gguf.name}", "./other.gguf")(at), FROM, r"FROM is './other.gguf', expected './my-run-f16.gguf'"),
-    Damage("a Modelfile with a SYSTEM that nobody asked for", "ollama", in_modelfile("PARAMETER num_ctx", 'SYSTEM "You are somebody else."\nPARAMETER num_ctx'), FROM, "SYSTEM is 'You are somebody else.', expected None"),
+    Damage("a Modelfile with a SYSTEM that nobody asked for", "ollama", in_modelfile("PARAMETER num_ctx", 'SYSTEM "You are Bob."\nPARAMETER num_ctx'), FROM, "SYSTEM is 'You are Bob.', expected None"),
     Damage("a Modelfile that cuts the context", "ollama", in_modelfile("num_ctx 2048", "num_ctx 128"), FROM, r"num_ctx is \['128'\], expected \['2048'\]"),
 )  # fmt: skip
 

@@ -228,7 +228,8 @@ def test_a_whole_tensor_that_is_not_the_bases_is_refused_by_name(tmp_path):
     with pytest.raises(UserError) as raised:
         write_gguf_lora(adapter, base, tmp_path / "lora.gguf")
     assert str(raised.value) == (
-        "adapter: the adapter holds its own lm_head.weight and model.embed_tokens.weight, other than the base's; an adapter file of llama.cpp "
+        "adapter: the adapter holds its own lm_head.weight and model.embed_tokens.weight, other than the base's; "
+        "an adapter file of llama.cpp "
         "holds updates of the base's weights only. Export merged or gguf:QUANT, which hold everything that was trained."
     )
 

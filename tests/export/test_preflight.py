@@ -91,8 +91,8 @@ def test_a_disk_that_is_too_small_is_said_with_both_numbers(trained, tmp_path, m
     with pytest.raises(MachineError) as caught:
         ahead_of(parse(["gguf:q8_0"]), runs.base_model(base), chat_of(base), RunDirectory(tmp_path / "new"))
     assert str(caught.value) == (
-        "the exports need about 22.8 GiB of disk (merge 14.9, gguf:q8_0 written 7.9), 20.0 GiB are free. Free some space, name another disk with --out, "
-        "or leave an export out; "
+        "the exports need about 22.8 GiB of disk (merge 14.9, gguf:q8_0 written 7.9), 20.0 GiB are free. "
+        "Free some space, name another disk with --out, or leave an export out; "
         "`unsloth-ft export RUN --to …` can make it later."
     )
     assert asked == [tmp_path / "new"]

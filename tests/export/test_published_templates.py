@@ -28,8 +28,8 @@ REFUSED = {
 WRITTEN = (
     "What is LoRA?", "Yes", "no", "ok.", "one\ntwo", "a\n\n\nb", "  x  ", "\tq\t", "{{ .System }}", "{% raw %}{{ x }}",
     "保証は何年？ ضمان Гарантия", "e\u0301 \u00a0", "a\r\nb", "# 1. **bold** `code`", "```py\nprint({'a': 1})\n```", "<b>html</b> & more",
-    "<|im_end|>", "[INST] x [/INST]", "$x = \\n", "'single' \"double\"", '"""', "1 < 2 > 0", "user: hi\nassistant: hello", '{"a": [1, null]}',
-    "You are Qwen", "system", "True", "None", "0",
+    "<|im_end|>", "[INST] x [/INST]", "$x = \\n", "'single' \"double\"", '"""', "1 < 2 > 0", "user: hi\nassistant: hello",
+    '{"a": [1, null]}', "You are Qwen", "system", "True", "None", "0",
 )  # fmt: skip
 COUNT = 120  # conversations of each template beside the proof's own
 

@@ -43,7 +43,7 @@ def entry(*names: str, **more):
 
 
 OUTSIDE = {
-    "gguf:q8_0": ("../evil.gguf", "/tmp/evil.gguf", "export/../../evil.gguf", "export/..", "run.json", "adapter/adapter_model.safetensors", ""),
+    "gguf:q8_0": ("../evil.gguf", "/tmp/evil.gguf", "export/../../evil.gguf", "export/..", "run.json", "adapter/x.safetensors", ""),
     "merged": ("export/merged/../../run.json", "export/model.safetensors"),
     "adapter": ("../../adapter/adapter_config.json", "export/x"),
     "ollama": ("../Modelfile", "export/a\0b"),

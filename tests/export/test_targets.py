@@ -7,6 +7,8 @@ import pytest
 from unsloth_ft.errors import UserError
 from unsloth_ft.export.targets import Target, parse
 
+EXPECTED = "expected adapter, merged, gguf:QUANT, gguf-lora or ollama."
+
 
 def test_targets_are_read_in_order_each_once():
     assert parse(("gguf:q8_0", "merged", "gguf:f16", "merged", "adapter", "ollama")) == (
@@ -38,12 +40,12 @@ def test_a_target_is_written_as_it_was_read(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("mergd", 'export target "mergd" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean merged?'),
-        ("Ollama", 'export target "Ollama" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean ollama?'),
-        ("GGUF:q8_0", 'export target "GGUF:q8_0" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean gguf, gguf-lora?'),
-        ("", 'export target "" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama.'),
-        ("onnx", 'export target "onnx" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama.'),
-        ("merged:f16", 'export target "merged:f16" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama. Did you mean merged?'),
+        ("mergd", f'export target "mergd" is not known; {EXPECTED} Did you mean merged?'),
+        ("Ollama", f'export target "Ollama" is not known; {EXPECTED} Did you mean ollama?'),
+        ("GGUF:q8_0", f'export target "GGUF:q8_0" is not known; {EXPECTED} Did you mean gguf, gguf-lora?'),
+        ("", f'export target "" is not known; {EXPECTED}'),
+        ("onnx", f'export target "onnx" is not known; {EXPECTED}'),
+        ("merged:f16", f'export target "merged:f16" is not known; {EXPECTED} Did you mean merged?'),
         ("gguf", 'export target "gguf" names no quantization; expected one of gguf:f32, gguf:f16, gguf:bf16, gguf:q8_0'),
         ("gguf:", 'export target "gguf:" names no quantization; expected one of gguf:f32, gguf:f16, gguf:bf16, gguf:q8_0'),
         ("gguf:q9_9", "quantization 'q9_9' is unknown; expected one of f32, f16, bf16, q8_0"),

@@ -51,12 +51,23 @@ def copy_of(exported, tmp_path):
     directory, base = exported
     copied = RunDirectory(shutil.copytree(directory.path, tmp_path / "my-run"))
     at = copied.exports
-    return copied, Places(base, at / "merged", at / "my-run-f16.gguf", at / "my-run-lora.gguf", at / "small-base-f16.gguf", at / "Modelfile")
+    names = ("merged", "my-run-f16.gguf", "my-run-lora.gguf", "small-base-f16.gguf", "Modelfile")
+    return copied, Places(base, *(at / name for name in names))
 
 
 def checked(directory, base, console=None):
     quiet = console or Console(file=io.StringIO())
     return verify(directory, base=runs.base_model(base), chat=Chat(load_tokenizer(base)), console=quiet)
+
+
+ASKED = (
+    "merged model answers as the adapter",
+    "merged model's probabilities are the adapter's",
+    "token ids in llama.cpp",
+    "llama.cpp answers as the merged model",
+    "probabilities in llama.cpp",
+    "answers stop in llama.cpp",
+)
 
 
 def test_whole_exports_pass_every_line_and_run_json_keeps_them(exported):
@@ -75,24 +86,14 @@ def test_whole_exports_pass_every_line_and_run_json_keeps_them(exported):
             "files",
             "tensors read back",
             "metadata",
-            "merged model answers as the adapter",
-            "merged model's probabilities are the adapter's",
-            "token ids in llama.cpp",
-            "llama.cpp answers as the merged model",
-            "probabilities in llama.cpp",
-            "answers stop in llama.cpp",
+            *ASKED,
         ],
         "gguf-lora:f16": [
             "files",
             "adapter's tensors read back",
             "tensors read back",
             "metadata",
-            "merged model answers as the adapter",
-            "merged model's probabilities are the adapter's",
-            "token ids in llama.cpp",
-            "llama.cpp answers as the merged model",
-            "probabilities in llama.cpp",
-            "answers stop in llama.cpp",
+            *ASKED,
             "FROM and num_ctx",
             "TEMPLATE and stops",
             "token ids of TEMPLATE in llama.cpp",
@@ -147,7 +148,9 @@ def test_most_damages_show_in_llamacpp_too(damage: Damage, exported, answers, tm
     assert {line["name"] for line in lines if not line["ok"]} >= SEEN_BY_RUNNING[damage.id]
 
 
-@pytest.mark.parametrize(("change", "says"), [("longer", "has 6,"), ("flipped", "has other bytes than were written"), ("gone", "is missing")])
+@pytest.mark.parametrize(
+    ("change", "says"), [("longer", "has 6,"), ("flipped", "has other bytes than were written"), ("gone", "is missing")]
+)
 def test_quick_finds_a_file_that_is_not_the_one_that_was_written(change, says, exported, tmp_path):
     directory, places = copy_of(exported, tmp_path)
     content = places.modelfile.read_bytes()

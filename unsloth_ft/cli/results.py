@@ -90,7 +90,12 @@ def chat(name: str, question: str | None, max_new_tokens: int, as_json: bool) ->
 @click.command()
 @click.argument("name", metavar="RUN")
 @click.option(
-    "--to", "to", multiple=True, required=True, metavar="TARGET", help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again."
+    "--to",
+    "to",
+    multiple=True,
+    required=True,
+    metavar="TARGET",
+    help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again.",
 )
 @click.option(
     "--quantizer",

@@ -17,7 +17,13 @@ from unsloth_ft.errors import UserError
 @click.command()
 @options.training_inputs
 @click.option("--out", metavar="DIR", help="Run directory; the same command goes on where it stopped.  [default: runs/RECIPE-DATA]")
-@click.option("--export", "exports", multiple=True, metavar="TARGET", help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again.")
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="TARGET",
+    help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again.",
+)
 @click.option("--dry-run", is_flag=True, help="Show plan and mask X-ray, check everything, train nothing.")
 @options.JSON
 def run(out: str | None, exports: tuple[str, ...], dry_run: bool, as_json: bool, **inputs: Any) -> None:

@@ -189,7 +189,9 @@ def _token_ids(folder: Path, config: dict[str, Any]) -> dict[str, tuple[int, ...
     if not isinstance(by_name, dict) or not all(
         isinstance(ids, list) and all(type(index) is int and index >= 0 for index in ids) for ids in by_name.values()
     ):
-        raise UserError(f"{folder.name}: adapter_config.json says trainable_token_indices = {short(repr(found))}; expected lists of token ids.")
+        raise UserError(
+            f"{folder.name}: adapter_config.json says trainable_token_indices = {short(repr(found))}; expected lists of token ids."
+        )
     return {name: tuple(ids) for name, ids in by_name.items()}
 
 

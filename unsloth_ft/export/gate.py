@@ -70,7 +70,8 @@ def merged(folder: Path, trained: Trained, *, read_back: Line | None = None) -> 
         return "every tensor: as computed from base and adapter where targeted, the base's elsewhere"
 
     lines = [read_back or proof.holds("weights read back", "as computed; all others equal the base's", weights)]
-    lines.append(proof.holds("tokenizer and configuration", "the base's, or with added tokens the adapter's", lambda: _same_files(folder, trained)))
+    expected = "the base's, or with added tokens the adapter's"
+    lines.append(proof.holds("tokenizer and configuration", expected, lambda: _same_files(folder, trained)))
     return _spoken(lines, folder, trained)
 
 

@@ -41,7 +41,8 @@ def check_metadata(path: Path, model_dir: Path, quantization: str) -> str:
         # Files hold float32.
         return numpy.float32(one) == numpy.float32(other) if isinstance(other, float) and isinstance(one, float) else one == other
 
-    wrong = [name for name in sorted(wanted.keys() | found.keys()) if name not in wanted or name not in found or not same(found[name], wanted[name])]
+    common = wanted.keys() & found.keys()
+    wrong = [name for name in sorted(wanted.keys() | found.keys()) if name not in common or not same(found[name], wanted[name])]
     if wrong:
         raise GateError("; ".join(_difference(name, found, wanted) for name in wrong))
     return f"{len(wanted)} fields"

@@ -119,8 +119,8 @@ def refuse_inexpressible(adapter_dir: Path) -> None:
     found = inexpressible(read_fields(adapter_dir))
     if found:
         raise UserError(
-            f"{adapter_dir / 'adapter_config.json'}: the adapter has {' and '.join(found)}; llama.cpp adds scale · B·A to a weight and nothing else. "
-            "Export merged or gguf:QUANT, which hold everything that was trained."
+            f"{adapter_dir / 'adapter_config.json'}: the adapter has {' and '.join(found)}; llama.cpp adds scale · B·A to a weight and "
+            "nothing else. Export merged or gguf:QUANT, which hold everything that was trained."
         )
 
 
@@ -162,8 +162,8 @@ def refuse_whole(adapter: Adapter, found: Mapping[str, Source], adapter_dir: Pat
     other = sorted(name for name, stored in brought.items() if name not in found or not is_same(adapter.weights, stored, found[name]))
     if other:
         raise UserError(
-            f"{adapter_dir.name}: the adapter holds its own {' and '.join(other)}, other than the base's; an adapter file of llama.cpp holds "
-            "updates of the base's weights only. Export merged or gguf:QUANT, which hold everything that was trained."
+            f"{adapter_dir.name}: the adapter holds its own {' and '.join(other)}, other than the base's; an adapter file of llama.cpp "
+            "holds updates of the base's weights only. Export merged or gguf:QUANT, which hold everything that was trained."
         )
 
 

@@ -156,7 +156,8 @@ def ask(model: str, question: str, *, max_new_tokens: int = 256, timeout_seconds
     reply = call("POST", "/api/chat", request, timeout_seconds=timeout_seconds)
     message = reply.get("message")
     if not (isinstance(message, dict) and isinstance(message.get("content"), str) and reply.get("done") is True):
-        raise MachineError(f"{address()}: Ollama's answer of {model} is {short(json.dumps(reply), SHOWN)}; expected a message that is done.")
+        found = short(json.dumps(reply), SHOWN)
+        raise MachineError(f"{address()}: Ollama's answer of {model} is {found}; expected a message that is done.")
     return Answer(message["content"], reply.get("done_reason") == "stop")
 
 

@@ -62,7 +62,7 @@ def end_texts(chat: Chat, model_dir: Path) -> tuple[str, ...]:
 
 
 def context_tokens(max_seq_length: int, max_position_embeddings: int) -> int:
-    """num_ctx: room for what was trained and as much again, within what the model knows; Ollama's own default would cut, or waste memory."""
+    """num_ctx: room for what was trained and as much again, within what the model knows; Ollama's default would cut, or waste memory."""
     return min(max(LEAST_CONTEXT, 2 * max_seq_length), max_position_embeddings)
 
 
@@ -79,7 +79,8 @@ def modelfile_checks(
 
     def says() -> str:
         read = parse_modelfile(path.read_text(encoding="utf-8"))
-        found = {"FROM": read["from"], "ADAPTER": read.get("adapter"), "SYSTEM": read.get("system"), "num_ctx": read["parameters"].get("num_ctx")}
+        found = {name: read.get(name.lower()) for name in ("FROM", "ADAPTER", "SYSTEM")}
+        found["num_ctx"] = read["parameters"].get("num_ctx")
         if isinstance(found["SYSTEM"], str):
             found["SYSTEM"] = found["SYSTEM"].strip()
         wrong = [f"{name} is {found[name]!r}, expected {value!r}" for name, value in wanted.items() if found[name] != value]
@@ -98,7 +99,7 @@ def modelfile_checks(
 
 
 def template_ids(llama: LlamaCpp, modelfile: Path, chat: Chat) -> dict[str, Any]:
-    """Whether what TEMPLATE writes gives the tokenizer's own ids in llama.cpp, on every probe conversation that the tokenizer's template takes."""
+    """Whether what TEMPLATE writes gives the tokenizer's own ids in llama.cpp, on every probe conversation that its template takes."""
 
     def equal() -> str:
         source, template = parse_modelfile(modelfile.read_text(encoding="utf-8"))["template"], chat_template(chat)

@@ -8,6 +8,7 @@ that Go template is evaluated on conversations full of quotes, braces, white spa
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def check_template(source: str, chat_template: ChatTemplate) -> None:
 
 
 def _place(expected: str, found: str) -> str:
-    at = next((index for index, pair in enumerate(zip(expected, found)) if pair[0] != pair[1]), min(len(expected), len(found)))  # noqa: B905
+    at = len(os.path.commonprefix([expected, found]))
     before = expected[max(0, at - 24) : at]
     return f"at character {at}, after {before!r}: the tokenizer writes {expected[at : at + 40]!r}, TEMPLATE {found[at : at + 40]!r}"
 
@@ -184,8 +185,8 @@ def _notes(source: str, chat_template: ChatTemplate, between: Between, trimmed: 
             )
     for date in dict.fromkeys(_DATE.findall(source)):
         notes.append(
-            f"TEMPLATE writes {date!r}, as the tokenizer's template does; llama.cpp's own engine on the template inside the GGUF file may write "
-            "the day of the question there (its date_string), and newer Ollama uses that where the file's template knows tools."
+            f"TEMPLATE writes {date!r}, as the tokenizer's template does; llama.cpp's own engine on the template inside the GGUF file may "
+            "write the day of the question there (its date_string), and newer Ollama uses that where the file's template knows tools."
         )
     for name, messages in _beyond(between.takes_system):
         try:

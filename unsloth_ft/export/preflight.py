@@ -23,7 +23,8 @@ from unsloth_ft.record import RunDirectory
 MERGED_BYTES_PER_WEIGHT = 2
 # Of an adapter's GGUF, against the base's 16-bit weights: r=16 on every projection is 2 % of a 135M model in f32, less of a larger one.
 ADAPTER_SHARE = 0.05
-# While a GGUF is written: a large vocabulary as Python's objects (0.4 GB of Llama 3's) and the chunks being quantized, whatever the model's size.
+# While a GGUF is written, of a model of any size: a large vocabulary as Python's objects (0.4 GB of Llama 3's), and the chunks being
+# quantized.
 WRITING_BYTES = 2**30
 GIB = 2**30
 

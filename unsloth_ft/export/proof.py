@@ -79,7 +79,7 @@ def check(name: str, ok: bool, found: str, expected: str) -> dict[str, Any]:
 
 
 def holds(name: str, expected: str, measure: Callable[[], str]) -> dict[str, Any]:
-    """The line of a measurement that says what it found; one that raises GateError or UserError did not hold, and its message is what was found."""
+    """The line of a measurement that says what it found. One that raises GateError or UserError did not hold; its message was found."""
     try:
         return check(name, True, measure(), expected)
     except (GateError, UserError) as error:
@@ -146,7 +146,8 @@ def divergence(reference: Step, other: Step) -> float:
 
 def probabilities(name: str, found: Sequence[Sequence[Step]], expected: Sequence[Sequence[Step]], limit_nats: float) -> dict[str, Any]:
     """Whether both sides give each token of the same answers nearly the same probability: the mean divergence a token against its limit."""
-    nats = [divergence(step, other) for steps, others in zip(expected, found, strict=True) for step, other in zip(steps, others, strict=True)]
+    pairs = [pair for steps, others in zip(expected, found, strict=True) for pair in zip(steps, others, strict=True)]
+    nats = [divergence(step, other) for step, other in pairs]
     mean = sum(nats) / len(nats)
     said = f"KL divergence {mean:.2g} nats a token, {max(nats):.2g} at most, over {len(nats)} tokens"
     return check(name, mean <= limit_nats, said, f"at most {limit_nats:g} nats a token")

@@ -36,7 +36,8 @@ def parse(texts: tuple[str, ...] | list[str]) -> tuple[Target, ...]:
         kind, colon, quantization = text.partition(":")
         if kind not in KINDS or (colon and kind not in ("gguf", "gguf-lora")):
             raise UserError(
-                f'export target "{text}" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama.{nearest(kind.lower(), KINDS)}'
+                f'export target "{text}" is not known; expected adapter, merged, gguf:QUANT, gguf-lora or ollama.'
+                f"{nearest(kind.lower(), KINDS)}"
             )
         if kind == "gguf" and not quantization:
             raise UserError(

@@ -68,8 +68,8 @@ class Trained:
         for number, line in enumerate(lines, 1):
             if not (_are_ids(line.get("prompt_ids")) and _are_ids(line.get("answer_ids")) and 0 < len(line["prompt_ids"]) <= longest):
                 raise UserError(
-                    f"{self.directory.name}/eval/prompts.jsonl:{number}: expected prompt_ids and answer_ids, lists of token ids, the prompt "
-                    f"of 1 to {longest:,}. The run directory is damaged."
+                    f"{self.directory.name}/eval/prompts.jsonl:{number}: expected prompt_ids and answer_ids, lists of token ids, "
+                    f"the prompt of 1 to {longest:,}. The run directory is damaged."
                 )
         return lines
 

@@ -86,8 +86,9 @@ def show_stages(stages: Sequence[Stage], machine: Hardware, directory: RunDirect
 def show_training(training: Training, console: Console) -> None:
     early = ", stopped early" if training.stopped_early else ""
     console.print(
-        f"trained {training.steps} steps ({training.epochs:.3g} epochs{early}) in {training.seconds:,.0f} s: {training.tokens_per_second:,.0f} tokens/s, "
-        f"peak memory {training.peak_memory_bytes / GIB:.2f} GiB, {training.trainable_parameters:,} of {training.all_parameters:,} parameters; "
+        f"trained {training.steps} steps ({training.epochs:.3g} epochs{early}) in {training.seconds:,.0f} s: "
+        f"{training.tokens_per_second:,.0f} tokens/s, peak memory {training.peak_memory_bytes / GIB:.2f} GiB, "
+        f"{training.trainable_parameters:,} of {training.all_parameters:,} parameters; "
         f"best eval loss {training.best_eval_loss:.4f} at step {training.best_step}",
         highlight=False,
     )
@@ -104,7 +105,13 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
     for header in ("", "before", "after"):
         table.add_column(header, justify="left" if not header else "right")
     formats = {"loss": "{:.4f}", "perplexity": "{:.3f}", "token_f1": "{:.1%}", "exact_match": "{:.1%}", "stopped": "{:.1%}"}
-    names = {"loss": "loss a token", "perplexity": "perplexity", "token_f1": "token F1", "exact_match": "exact match", "stopped": "answers that stop"}
+    names = {
+        "loss": "loss a token",
+        "perplexity": "perplexity",
+        "token_f1": "token F1",
+        "exact_match": "exact match",
+        "stopped": "answers that stop",
+    }
     for key, form in formats.items():
         before, after = evaluation["before"][key], evaluation["after"][key]
         if before is not None:
@@ -122,7 +129,8 @@ def verdict_line(evaluation: dict[str, Any]) -> Text:
 def show_export(target: str, result: dict[str, Any], console: Console) -> None:
     """An export's files and the checks it passed."""
     for file in result["files"]:
-        console.print(f"[bold]{target}[/]: {file['name']} ({file['bytes'] / 2**20:,.1f} MiB, sha256 {file['sha256'][:12]})", highlight=False)
+        size = f"{file['bytes'] / 2**20:,.1f} MiB, sha256 {file['sha256'][:12]}"
+        console.print(f"[bold]{target}[/]: {escape(file['name'])} ({size})", highlight=False)
     for check in result["checks"]:
         mark = "[green]✓[/]" if check["ok"] else "[red]✗[/]"
         console.print(f"  {mark} {escape(check['name'])}: {escape(check['found'])}", highlight=False)
@@ -144,7 +152,8 @@ def show_verification(verification: dict[str, Any], console: Console) -> None:
     for target, lines in verification["exports"].items():
         for number, line in enumerate(lines):
             mark = Text("✓", style="green") if line["ok"] else Text("✗", style="red")
-            table.add_row(Text("" if number else target, style="bold"), mark, Text(line["name"]), Text(line["found"]), Text(line["expected"]))
+            name = Text("" if number else target, style="bold")
+            table.add_row(name, mark, *(Text(line[key]) for key in ("name", "found", "expected")))
     console.print(table)
     for note in verification["notes"]:
         console.print(f"note: {escape(note)}", highlight=False)
