@@ -15,7 +15,7 @@ from unsloth_ft.errors import GateError
 from unsloth_ft.export.chat_probe import trimmed_roles
 from unsloth_ft.export.modelfile import check_modelfile, parse_modelfile
 from unsloth_ft.export.ollama_template import ChatTemplate, GoTemplate, derive_template
-from unsloth_ft.export.probes import CONVERSATIONS
+from unsloth_ft.export.probes import CONVERSATIONS, probe_conversations
 from unsloth_ft.export.proof import holds
 
 if TYPE_CHECKING:
@@ -99,27 +99,29 @@ def modelfile_checks(
 
 
 def template_ids(llama: LlamaCpp, modelfile: Path, chat: Chat) -> dict[str, Any]:
-    """Whether what TEMPLATE writes gives the tokenizer's own ids in llama.cpp, on every probe conversation that its template takes."""
+    """Whether what TEMPLATE writes gives the ids of the tokenizer's own text in llama.cpp: every probe and every conversation that the
+    tokenizer's template takes.
+
+    Both texts are cut by llama.cpp; that it cuts as the tokenizer does is another line.
+    """
 
     def equal() -> str:
         source, template = parse_modelfile(modelfile.read_text(encoding="utf-8"))["template"], chat_template(chat)
         bos = template.bos_token if template.drop_bos else ""
         trimmed = trimmed_roles(template)
         compared = 0
-        for conversation in CONVERSATIONS:
-            if conversation[-1].role != "user":
-                continue  # Ollama asks for an answer
+        for conversation in (*probe_conversations(), *CONVERSATIONS):
             # Where the tokenizer's template trims texts, Ollama's can't: equal for texts without outer white space, as a note says.
             messages = [replace(each, content=each.content.strip()) if each.role in trimmed else each for each in conversation]
             try:
-                expected = chat.ids(chat.render(messages, add_generation_prompt=True))
+                expected = chat.render(messages, add_generation_prompt=True)
             except TEMPLATE_ERRORS:
                 continue
             plain = [{"role": message.role, "content": message.content} for message in messages]
             text = f"{bos}{''.join(GoTemplate(source).render_pieces(plain))}"
-            if llama.tokenize(text) != expected:
+            if llama.tokenize(text) != llama.tokenize(expected):
                 raise GateError(f"other ids for {text!r}")
             compared += 1
-        return f"{compared} conversations equal"
+        return f"{compared} texts and conversations equal"
 
-    return holds("token ids of TEMPLATE in llama.cpp", "the tokenizer's own ids", equal)
+    return holds("token ids of TEMPLATE in llama.cpp", "those of the tokenizer's own text", equal)

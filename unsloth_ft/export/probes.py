@@ -60,11 +60,16 @@ PROBES = (
     "supercalifragilisticexpialidocious antidisestablishmentarianism",
 )
 
-_ONE = (Message("user", "What is LoRA?"), Message("assistant", "A low-rank update."))
-_THREE = (*_ONE, Message("user", "And  QLoRA?\n"), Message("assistant", "LoRA on a 4-bit base – 你好."), Message("user", "Why {4} \"bits\"?"))
+_TURNS = (
+    Message("user", "What is LoRA?"),
+    Message("assistant", "A low-rank update."),
+    Message("user", "And  QLoRA?\n"),
+    Message("assistant", "LoRA on a 4-bit base – 你好."),
+    Message("user", 'Why {4} "bits"?'),
+)
 _SYSTEM = (Message("system", "You answer in one sentence.\nNo {braces}."),)
-# With and without a system message, one and three turns, ready for an answer and answered.
-CONVERSATIONS = (_ONE[:1], _ONE, _THREE, (*_SYSTEM, *_ONE[:1]), (*_SYSTEM, *_ONE), (*_SYSTEM, *_THREE))
+# One, two and three turns, without and with a system message, each ready for an answer.
+CONVERSATIONS = tuple((*system, *_TURNS[:end]) for system in ((), _SYSTEM) for end in (1, 3, 5))
 
 
 def rendered_probes(chat: Chat) -> list[str]:
@@ -72,7 +77,11 @@ def rendered_probes(chat: Chat) -> list[str]:
 
     Inside a chat, as they will come: a text that stands alone gets a space before it from some tokenizers, and from llama.cpp none.
     """
-    return [chat.render([Message("user", text)], add_generation_prompt=True) for text in PROBES]
+    return [chat.render(messages, add_generation_prompt=True) for messages in probe_conversations()]
+
+
+def probe_conversations() -> list[tuple[Message]]:
+    return [(Message("user", text),) for text in PROBES]
 
 
 def rendered_conversations(chat: Chat) -> list[str]:
@@ -80,7 +89,7 @@ def rendered_conversations(chat: Chat) -> list[str]:
     texts = []
     for messages in CONVERSATIONS:
         try:
-            texts.append(chat.render(messages, add_generation_prompt=messages[-1].role == "user"))
+            texts.append(chat.render(messages, add_generation_prompt=True))
         except TEMPLATE_ERRORS:
             continue
     return texts
