@@ -110,7 +110,14 @@ class Exports:
         asked = {"system": self.options.system, "quantizer": self.options.quantizer}
         if result is not None and any(key in result and result[key] != value for key, value in asked.items()):
             return False
-        return is_done(result, self.directory)
+        return self.is_whole(target)
+
+    def is_whole(self, target: Target) -> bool:
+        """Whether it passed its checks and lies there as recorded. A merged model found so is not read again for what is made of it."""
+        whole = is_done(self.recorded(target), self.directory)
+        if whole and target.kind == "merged":
+            self._merged_now = self.shown
+        return whole
 
     def make(self, target: Target) -> dict[str, Any]:
         """Writes the target's files and passes them through the gate; what run.json says of it."""
@@ -278,11 +285,8 @@ class Exports:
 
     def merged_folder(self) -> Path:
         """The merged model: the exported one, the one of this call, or a new one."""
-        if self._merged_now is None:
-            if is_done(self.recorded(Target("merged")), self.directory):
-                self._merged_now = self.shown
-            else:
-                self._merge_into(self.hidden)
+        if self._merged_now is None and not self.is_whole(Target("merged")):
+            self._merge_into(self.hidden)
         return self._merged_now
 
     def _merge_into(self, folder: Path) -> Merged:
