@@ -89,6 +89,7 @@ MERGED = (
     Damage("another dtype", "merged", tensors(lambda state: state.update({UP: state[UP].half()})), READ, "up_proj.weight was written as .*; expected"),
     Damage("one tensor missing", "merged", tensors(lambda state: state.pop(UP)), READ, r"up_proj.weight is missing \(1 missing, 0 too many\)"),
     Damage("a shard cut short", "merged", lambda at: os.truncate(at.merged / "model.safetensors", 100_000), READ, "is not a whole safetensors file"),
+    Damage("a configuration without an end", "merged", lambda at: (at.merged / "config.json").write_text("[" * 100_000), FILES, "config.json is not the base's"),
     Damage("another end token", "merged", json_file("tokenizer_config.json", eos_token="<|endoftext|>"), FILES, r'eos_token is "<\|endoftext\|>", expected "<\|im_end\|>"'),
     Damage("generation ends elsewhere", "merged", json_file("generation_config.json", eos_token_id=0), FILES, "generation_config.json is not the base's: eos_token_id is 0, expected 2"),
     Damage("another rope base", "merged", json_file("config.json", rope_theta=10000.0), FILES, r"config.json is not the base's: rope_theta is 10000.0, expected 100000"),
@@ -163,6 +164,15 @@ def third_is_plain(types: list[int]) -> list[int]:
     return [*types[:2], 1, *types[3:]]
 
 
+def aligned_to_nothing(at: Places) -> None:
+    """A field's name and value are others; nobody gets as far as the tensors behind."""
+    content = at.gguf.read_bytes()
+    field = content.index(b"general.quantization_version")
+    assert content[field + 28 : field + 32] == (4).to_bytes(4, "little")  # a uint32
+    field_of_nothing = len(b"general.alignment").to_bytes(8, "little") + b"general.alignment" + (4).to_bytes(4, "little") + bytes(4)
+    at.gguf.write_bytes(content[: field - 8] + field_of_nothing + content[field + 36 :])
+
+
 HEADS, KV_HEADS = 8, 4  # of the tiny SmolLM2
 Q, K, DOWN, GATE_PROJ, UP_PROJ = (f"blk.1.{part}.weight" for part in ("attn_q", "attn_k", "ffn_down", "ffn_gate", "ffn_up"))
 TENSORS, METADATA = "tensors read back", "metadata"
@@ -183,6 +193,7 @@ GGUF = (
     Damage("half of the merges", "gguf:f16", elsewhere("tokenizer.ggml.merges", lambda merges: merges[:500]), METADATA, r"tokenizer.ggml.merges is 500 values, expected \d+ values"),
     Damage("another rope base", "gguf:f16", fields(llama__rope__freq_base=10000.0), METADATA, r"llama.rope.freq_base is 10000.0, expected 100000"),
     Damage("another epsilon", "gguf:f16", fields(llama__attention__layer_norm_rms_epsilon=0.001), METADATA, r"llama.attention.layer_norm_rms_epsilon is 0.001"),
+    Damage("an alignment of nothing", "gguf:f16", aligned_to_nothing, TENSORS, r"its header ends early or makes no sense \(.alignment 0"),
     Damage("a second BOS", "gguf:f16", fields(tokenizer__ggml__add_bos_token=True), METADATA, r"tokenizer.ggml.add_bos_token is True, expected False"),
 )  # fmt: skip
 
@@ -223,6 +234,7 @@ OTHERS = (
     Damage("a Modelfile without its stop", "ollama", in_modelfile('PARAMETER stop "<|im_end|>"\n', ""), TEMPLATE, r"no stop for '<\|im_end\|>'; the model would go on after its answer"),
     Damage("a Modelfile with another family's template", "ollama", with_template(f'TEMPLATE """{LLAMA_TEMPLATE}"""\n'), TEMPLATE, "differs from the tokenizer's chat template"),
     Damage("a Modelfile without a template", "ollama", with_template(""), TEMPLATE, "has no TEMPLATE; Ollama would send the bare text"),
+    Damage("a Modelfile that is no text", "ollama", lambda at: at.modelfile.write_bytes(b"FROM \xff\xfe\n"), FROM, "FROM is '"),
     Damage("a Modelfile of another GGUF", "ollama", lambda at: in_modelfile(f"./{at.gguf.name}", "./other.gguf")(at), FROM, r"FROM is './other.gguf', expected './my-run-f16.gguf'"),
     Damage("a Modelfile with a SYSTEM that nobody asked for", "ollama", in_modelfile("PARAMETER num_ctx", 'SYSTEM "You are Bob."\nPARAMETER num_ctx'), FROM, "SYSTEM is 'You are Bob.', expected None"),
     Damage("a Modelfile that cuts the context", "ollama", in_modelfile("num_ctx 2048", "num_ctx 128"), FROM, r"num_ctx is \['128'\], expected \['2048'\]"),

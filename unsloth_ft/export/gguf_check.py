@@ -19,6 +19,8 @@ SCALES = {
     "Q2_K": (80, 84), "Q3_K": (108, 110), "Q4_K": (0, 4), "Q5_K": (0, 4), "Q6_K": (208, 210),
 }  # fmt: skip
 
+PLAIN = ("F32", "F16", "BF16")
+
 
 def expected_metadata(model_dir: Path, quantization: str) -> dict[str, Any]:
     """Every field that a GGUF of this model has."""
@@ -79,6 +81,8 @@ def _not_finite(path: Path, tensor: TensorInfo) -> int:
     import numpy
 
     kind = gguf.GGMLQuantizationType(tensor.ggml_type)
+    if kind.name not in (*PLAIN, *SCALES):
+        raise GateError(f"the tensor {tensor.name!r} is of the type {kind.name}, which no export has")
     block_bytes = gguf.GGML_QUANT_SIZES[kind][1]
     wrong, position, end = 0, tensor.offset, tensor.offset + tensor.size_bytes
     while position < end:

@@ -46,7 +46,7 @@ def read_gguf(path: Path) -> Contents:
     data = memoryview(path.read_bytes()) if path.stat().st_size < 2**20 else mapped(path)
     try:
         contents = Parser(data, path).contents()
-    except (struct.error, UnicodeDecodeError, KeyError) as error:
+    except (struct.error, UnicodeDecodeError, KeyError, RecursionError) as error:
         raise GateError(f"{path}: is not a whole GGUF file: its header ends early or makes no sense ({error}). Export again.") from error
     for tensor in contents.tensors.values():
         if tensor.offset + tensor.size_bytes > len(data):
@@ -85,6 +85,8 @@ class Parser:
             metadata[name] = self.value(self.scalar("I"))
         infos = [self.tensor_info() for _ in range(tensor_count)]
         alignment = metadata.get("general.alignment", ALIGNMENT)
+        if type(alignment) is not int or alignment < 1:
+            raise KeyError(f"alignment {alignment}")
         start = -(-self.position // alignment) * alignment
         tensors = {info.name: TensorInfo(info.name, info.shape, info.ggml_type, start + info.offset, info.size_bytes) for info in infos}
         return Contents(metadata, tensors)

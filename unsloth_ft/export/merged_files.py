@@ -96,7 +96,7 @@ def _first_change(content: bytes, file: Path) -> str:
     """The first field that differs, of a JSON file."""
     try:
         wanted, found = json.loads(content), json.loads(file.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not (isinstance(wanted, dict) and isinstance(found, dict)):
         return ""

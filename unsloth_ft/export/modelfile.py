@@ -127,6 +127,11 @@ def _compare(path: Path, wanted: dict[str, object], found: dict[str, object]) ->
             raise UserError(f"{path}: {name} would be read as {found.get(name)!r}; expected {wanted.get(name)!r}. Nothing was written.")
 
 
+def read_modelfile(path: Path) -> str:
+    """The Modelfile's text. What is no UTF-8 in it reads as U+FFFD, which stands in none of ours."""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
 def parse_modelfile(text: str) -> dict:
     """What Ollama reads: {"from": …, "template": …, "system": …, "adapter": …, "parameters": {name: [values]}}, absent ones absent.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft.errors import MachineError, UserError, short
-from unsloth_ft.export.modelfile import parse_modelfile
+from unsloth_ft.export.modelfile import parse_modelfile, read_modelfile
 
 VARIABLE = "OLLAMA_HOST"
 DEFAULT_PORTS = {"": 11434, "http": 80, "https": 443}  # by the scheme that OLLAMA_HOST names
@@ -137,7 +137,7 @@ def patience_seconds(modelfile: Path) -> float:
     """Time for `ollama create`: 5 minutes, and what hashing and copying the files takes at 20 MB a second, a slow disk's rate."""
     if not modelfile.is_file():
         raise UserError(f"{modelfile}: not found; expected a Modelfile.")
-    found = parse_modelfile(modelfile.read_text(encoding="utf-8"))
+    found = parse_modelfile(read_modelfile(modelfile))
     files = [modelfile.parent / found[name] for name in ("from", "adapter") if name in found]
     return 300.0 + sum(file.stat().st_size for file in files if file.is_file()) / 20e6
 

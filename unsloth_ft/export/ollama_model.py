@@ -13,7 +13,7 @@ from unsloth_ft.chat import TEMPLATE_ERRORS, Chat
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import GateError
 from unsloth_ft.export.chat_probe import trimmed_roles
-from unsloth_ft.export.modelfile import check_modelfile, parse_modelfile
+from unsloth_ft.export.modelfile import check_modelfile, parse_modelfile, read_modelfile
 from unsloth_ft.export.ollama_template import ChatTemplate, GoTemplate, derive_template
 from unsloth_ft.export.probes import CONVERSATIONS, probe_conversations
 from unsloth_ft.export.proof import holds
@@ -78,7 +78,7 @@ def modelfile_checks(
     }
 
     def says() -> str:
-        read = parse_modelfile(path.read_text(encoding="utf-8"))
+        read = parse_modelfile(read_modelfile(path))
         found = {name: read.get(name.lower()) for name in ("FROM", "ADAPTER", "SYSTEM")}
         found["num_ctx"] = read["parameters"].get("num_ctx")
         if isinstance(found["SYSTEM"], str):
@@ -89,7 +89,7 @@ def modelfile_checks(
         return ", ".join(f"{name} {value if isinstance(value, str) else value[0]}" for name, value in wanted.items() if value)
 
     def renders() -> str:
-        check_modelfile(path.read_text(encoding="utf-8"), chat_template(chat), end_tokens=ends)
+        check_modelfile(read_modelfile(path), chat_template(chat), end_tokens=ends)
         return f"renders the tokenizer's own text on every proof conversation; stops at {', '.join(ends)}"
 
     return [
@@ -106,7 +106,7 @@ def template_ids(llama: LlamaCpp, modelfile: Path, chat: Chat) -> dict[str, Any]
     """
 
     def equal() -> str:
-        source, template = parse_modelfile(modelfile.read_text(encoding="utf-8"))["template"], chat_template(chat)
+        source, template = parse_modelfile(read_modelfile(modelfile))["template"], chat_template(chat)
         bos = template.bos_token if template.drop_bos else ""
         trimmed = trimmed_roles(template)
         compared = 0
