@@ -137,10 +137,12 @@ def test_folders_pipes_and_devices_beside_the_adapter_are_no_files_of_it(run, tr
         ('{"prompt_ids": ["a"], "answer_ids": []}', "eval/prompts.jsonl:2: expected prompt_ids and answer_ids"),
         ('{"prompt_ids": [], "answer_ids": []}', "eval/prompts.jsonl:2: expected prompt_ids and answer_ids"),
         ('{"prompt_ids": [1]}', "eval/prompts.jsonl:2: expected prompt_ids and answer_ids"),
+        ('{"prompt_ids": [2048], "answer_ids": []}', "lists of ids below 2,048"),
+        ('{"prompt_ids": [-1], "answer_ids": []}', "lists of ids below 2,048"),
         (json.dumps({"prompt_ids": [1] * 100_000, "answer_ids": []}), "the prompt of 1 to 8,192."),
         ('{"where": "' + "x" * LONGEST_LINE, "eval/prompts.jsonl:2: not JSON"),
     ],
-    ids=["half", "deep", "a list", "texts", "empty", "no answer", "too long a prompt", "too long a line"],
+    ids=["half", "deep", "a list", "texts", "empty", "no answer", "too large", "negative", "too long a prompt", "too long a line"],
 )
 def test_questions_that_are_none_are_refused_in_a_line(line, says, run, trained):
     first = (run.evaluation / "prompts.jsonl").read_text(encoding="utf-8").splitlines()[0]

@@ -63,12 +63,14 @@ class Trained:
     @cached_property
     def questions(self) -> list[dict[str, Any]]:
         """The first held-out questions with the trained model's answers; none when the run asked none."""
-        longest = self.base.facts().max_position_embeddings
+        facts = self.base.facts()
+        longest, rows = facts.max_position_embeddings, facts.vocab_size
         lines = first_lines(self.directory.evaluation / "prompts.jsonl", proof.QUESTIONS)
         for number, line in enumerate(lines, 1):
-            if not (_are_ids(line.get("prompt_ids")) and _are_ids(line.get("answer_ids")) and 0 < len(line["prompt_ids"]) <= longest):
+            prompt, answer = line.get("prompt_ids"), line.get("answer_ids")
+            if not (_are_ids(prompt, rows) and _are_ids(answer, rows) and 0 < len(prompt) <= longest):
                 raise UserError(
-                    f"{self.directory.name}/eval/prompts.jsonl:{number}: expected prompt_ids and answer_ids, lists of token ids, "
+                    f"{self.directory.name}/eval/prompts.jsonl:{number}: expected prompt_ids and answer_ids, lists of ids below {rows:,}, "
                     f"the prompt of 1 to {longest:,}. The run directory is damaged."
                 )
         return lines
@@ -156,5 +158,6 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(type(index) is int and index >= 0 for index in value)
+def _are_ids(value: Any, rows: int) -> bool:
+    """Whether it is a list of ids that an embedding of so many rows knows."""
+    return isinstance(value, list) and all(type(index) is int and 0 <= index < rows for index in value)
