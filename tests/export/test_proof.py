@@ -151,6 +151,14 @@ def test_equal_answers_have_to_end_alike(ids, stopped, ok):
     assert (line["ok"], line["found"]) == (ok, f"{int(stopped)} of 1")
 
 
+@pytest.mark.parametrize(("count", "ok"), [(4, True), (1, False)])
+def test_other_answers_have_to_end_half_as_often(count, ok):
+    answers = [Completion((9, at), "", at < count) for at in range(8)]
+    line = stops(answers, [TWO] * 8, 4)
+    assert (line["ok"], line["found"]) == (ok, f"{count} of 8")
+    assert line["expected"] == "the 0 equal ones that stop in the merged model, and 4 in all"
+
+
 def test_an_answer_cut_at_its_longest_need_not_end():
     assert stops([Completion((7, 8), "", False)], [TWO], 2)["ok"]
 

@@ -154,14 +154,16 @@ def probabilities(name: str, found: Sequence[Sequence[Step]], expected: Sequence
 
 
 def stops(answers: Sequence[Completion], merged: Sequence[Reference], max_new_tokens: int) -> dict[str, Any]:
-    """Whether llama.cpp ends the answers that the merged model ends; only equal answers can be compared."""
-    ended = [
-        answer.stopped for answer, reference in zip(answers, merged) if answer.ids == reference.ids and len(reference.ids) < max_new_tokens
-    ]
-    stopped = sum(answer.stopped for answer in answers)
+    """Whether llama.cpp ends the answers that the merged model ends: each equal one, and of all at least half as many.
+
+    Answers that parted at a near-tie may end elsewhere; a file that never stops is told by their number.
+    """
+    ending = [len(reference.ids) < max_new_tokens for reference in merged]
+    equal = [answer.stopped for answer, reference, ends in zip(answers, merged, ending) if ends and answer.ids == reference.ids]
+    stopped, least = sum(answer.stopped for answer in answers), sum(ending) // 2
     return check(
         "answers stop in llama.cpp",
-        all(ended),
+        all(equal) and stopped >= least,
         f"{stopped} of {len(answers)}",
-        f"the {len(ended)} that stop in the merged model with the same tokens",
+        f"the {len(equal)} equal ones that stop in the merged model, and {least} in all",
     )
