@@ -59,7 +59,7 @@ def make(directory: RunDirectory, base: Path, *targets: str, console: Console | 
     """`unsloth-ft export --to …`: the record's exports."""
     chat = Chat(load_tokenizer(base))
     quiet = console or Console(file=io.StringIO())
-    making = Options(**options)
+    making = Options(**{"offline": True, **options})  # a test must make no model in the developer's own Ollama
     return export(directory, parse(targets), base=base_model(base), chat=chat, console=quiet, options=making)["exports"]
 
 

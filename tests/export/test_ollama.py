@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import json
 import shlex
+import shutil
 import socket
 import stat
 import subprocess
@@ -18,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from unsloth_ft.errors import MachineError, UserError
+from tests.export import adapters, runs
+from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import ollama
 from unsloth_ft.export.ollama import Address, Answer
+from unsloth_ft.record import RunDirectory
 
 SCRIPT = """#!{python}
 import json, os, pathlib, sys, time
@@ -289,3 +292,53 @@ def test_a_name_that_ollama_does_not_take_is_refused_before_anything_runs(name, 
         with pytest.raises(UserError, match="expected letters, digits, dot, dash and underscore"):
             act()
     assert not record.exists()
+
+
+# -- as part of an export
+
+
+@pytest.fixture(scope="module")
+def exported(family_dir, tmp_path_factory):
+    """(run directory with a GGUF, its base). Copy it to change it."""
+    folder = tmp_path_factory.mktemp("ollama")
+    base = runs.small_model(family_dir("smollm2"), folder / "small")
+    adapter = adapters.save(adapters.peft_model(base), folder / "adapter")
+    directory = runs.trained_run(folder / "my-run", base, adapter, runs.answers(base, adapter))
+    runs.make(directory, base, "gguf:f16")
+    return directory, base
+
+
+def made_in_ollama(exported, folder, answer, *, ends, server, program):
+    """The export's checks and notes, where the trained model ended its answer to the first question or did not."""
+    directory = RunDirectory(shutil.copytree(exported[0].path, folder))
+    file = directory.evaluation / "prompts.jsonl"
+    first, *others = file.read_text(encoding="utf-8").splitlines()
+    line = json.loads(first)
+    file.write_text("\n".join([json.dumps(line | {"answer_ids": line["answer_ids"][: 2 if ends else None]}), *others]), encoding="utf-8")
+    record = program(SUCCESS)
+    requests = server({"/api/version": (200, b'{"version": "0.20.1"}'), "/api/chat": (200, answer)})
+    made = runs.make(directory, exported[1], "gguf:f16", "ollama", offline=False)["ollama"]
+    assert json.loads(record.read_text()) == ["create", "my-run", "-f", str(directory.exports / "Modelfile")]
+    assert [route for _, route, _ in requests] == ["/api/version", "/api/chat"]
+    return made
+
+
+def test_an_export_makes_the_model_and_asks_it_one_question(exported, tmp_path, program, server):
+    made = made_in_ollama(exported, tmp_path / "my-run", reply("A low-rank update."), ends=True, server=server, program=program)
+    assert made["checks"][-1] == {
+        "name": "answers in Ollama",
+        "ok": True,
+        "found": "'A low-rank update.', ended by itself",
+        "expected": "an answer that ends by itself",
+    }
+    assert made["notes"][-1] == "made in Ollama; to use it: ollama run my-run"
+
+
+def test_an_answer_that_ollama_cuts_is_a_failed_check_where_the_trained_model_ends(exported, tmp_path, program, server):
+    with pytest.raises(GateError, match=r"answers in Ollama: 'And so on and', cut; expected an answer that ends by itself"):
+        made_in_ollama(exported, tmp_path / "my-run", reply("And so on and", "length"), ends=True, server=server, program=program)
+
+
+def test_an_answer_may_be_cut_where_the_trained_models_was(exported, tmp_path, program, server):
+    made = made_in_ollama(exported, tmp_path / "my-run", reply("And so on and", "length"), ends=False, server=server, program=program)
+    assert (made["checks"][-1]["ok"], made["checks"][-1]["expected"]) == (True, "an answer")

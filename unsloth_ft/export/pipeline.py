@@ -238,9 +238,10 @@ class Exports:
         model = model_name(self.directory.read()["name"])
         ollama.create(modelfile, model)
         answer = ollama.ask(model, self.trained.first_question, max_new_tokens=self.trained.longest)
-        check = proof.check(
-            "answers in Ollama", bool(answer.text.strip()) and answer.stopped, repr(answer.text), "an answer that the model ends itself"
-        )
+        ends = self.trained.ends_first_answer
+        held = bool(answer.text.strip()) and (answer.stopped or not ends)
+        found = f"{answer.text!r}, {'ended by itself' if answer.stopped else 'cut'}"
+        check = proof.check("answers in Ollama", held, found, "an answer that ends by itself" if ends else "an answer")
         return [check], [f"made in Ollama; to use it: {ollama.commands(modelfile, model)[1]}"]
 
     def _use(self, modelfile: Path) -> str:

@@ -88,6 +88,11 @@ class Trained:
         lines = first_lines(self.directory.evaluation / "answers.jsonl", 1)
         return str(lines[0].get("question")) if lines else OWN_QUESTION
 
+    @property
+    def ends_first_answer(self) -> bool:
+        """Whether the trained model ended its answer to the first question; False where it was not asked."""
+        return bool(self.questions) and len(self.questions[0]["answer_ids"]) < self.longest
+
     def answers(self, merged: Path) -> tuple[Answers | None, list[str]]:
         """(what both say, notes). None, and a note, where no device has room for the merged model."""
         try:
