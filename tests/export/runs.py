@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tests.export import adapters
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.data.conversation import Message
@@ -61,6 +62,15 @@ def make(directory: RunDirectory, base: Path, *targets: str, console: Console | 
     quiet = console or Console(file=io.StringIO())
     making = Options(**{"offline": True, **options})  # a test must make no model in the developer's own Ollama
     return export(directory, parse(targets), base=base_model(base), chat=chat, console=quiet, options=making)["exports"]
+
+
+def exported(family: Path, folder: Path, *targets: str) -> tuple[RunDirectory, Path]:
+    """(`my-run` in the folder with these exports, its base): SmolLM2's small model and a random adapter."""
+    base = small_model(family, folder / "small")
+    adapter = adapters.save(adapters.peft_model(base), folder / "adapter")
+    directory = trained_run(folder / "my-run", base, adapter, answers(base, adapter))
+    make(directory, base, *targets)
+    return directory, base
 
 
 def changed_config(base: Path, tmp_path: Path, **values: Any) -> Path:

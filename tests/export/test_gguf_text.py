@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from tests import families
 from unsloth_ft.chat import Chat
-from unsloth_ft.export.gguf_text import cut_otherwise, encode, llama_cpp_tokenizer
+from unsloth_ft.export.gguf_text import encode, llama_cpp_tokenizer
 from unsloth_ft.export.in_llamacpp import token_ids
 from unsloth_ft.export.llamacpp import LlamaCpp
 from unsloth_ft.export.probes import PROBES
@@ -42,6 +42,12 @@ EVERY = tuple(dict.fromkeys((*PROBES, *TEXTS, *MARKS, *END, *DECOMPOSED)))
 
 
 # One family of each tokenizer: Llama 3.1 and Qwen2.5 have the same as these, up to added tokens.
+def cut_otherwise(tokenizer, texts):
+    """The texts that llama.cpp is foreseen to give other ids than the tokenizer does."""
+    other = llama_cpp_tokenizer(tokenizer)
+    return [text for text in texts if encode(tokenizer, text) != encode(other, text)]
+
+
 @pytest.fixture(scope="module", params=[family for family in families.EXPORT_FAMILIES if family not in ("llama31", "qwen25")])
 def opened(request, family_dir, family_gguf):
     folder = family_dir(request.param)

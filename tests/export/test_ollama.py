@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.export import adapters, runs
+from tests.export import runs
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export import ollama
 from unsloth_ft.export.ollama import Address, Answer
@@ -300,12 +300,7 @@ def test_a_name_that_ollama_does_not_take_is_refused_before_anything_runs(name, 
 @pytest.fixture(scope="module")
 def exported(family_dir, tmp_path_factory):
     """(run directory with a GGUF, its base). Copy it to change it."""
-    folder = tmp_path_factory.mktemp("ollama")
-    base = runs.small_model(family_dir("smollm2"), folder / "small")
-    adapter = adapters.save(adapters.peft_model(base), folder / "adapter")
-    directory = runs.trained_run(folder / "my-run", base, adapter, runs.answers(base, adapter))
-    runs.make(directory, base, "gguf:f16")
-    return directory, base
+    return runs.exported(family_dir("smollm2"), tmp_path_factory.mktemp("ollama"), "gguf:f16")
 
 
 def made_in_ollama(exported, folder, answer, *, ends, server, program):

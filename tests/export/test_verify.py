@@ -10,7 +10,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from tests.export import adapters, runs
+from tests.export import runs
 from tests.export.damages import DAMAGES, GGUF, Damage, Places
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.errors import UserError
@@ -26,12 +26,7 @@ TARGETS = ("adapter", "merged", "gguf:f16", "gguf-lora:f16", "ollama")
 @pytest.fixture(scope="module")
 def exported(family_dir, tmp_path_factory):
     """(run directory with every export, base). Copy it to change it."""
-    folder = tmp_path_factory.mktemp("verify")
-    base = runs.small_model(family_dir("smollm2"), folder / "small")
-    adapter = adapters.save(adapters.peft_model(base), folder / "adapter")
-    directory = runs.trained_run(folder / "my-run", base, adapter, runs.answers(base, adapter))
-    runs.make(directory, base, *TARGETS)
-    return directory, base
+    return runs.exported(family_dir("smollm2"), tmp_path_factory.mktemp("verify"), *TARGETS)
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,13 @@
 
 Three things no metadata field can say (all in src/llama-vocab.cpp). llama.cpp normalizes nothing, so text that is not in Unicode's
 form C gets other ids than from Qwen's tokenizer. Its expression for tekken has no combining marks, so Hindi and Thai are cut otherwise
-than by Mistral Nemo's tokenizer. And it takes a token spelled like an end token for
-one: `</s>` is an unused entry of Qwen's vocabulary. Files of llama.cpp's own converter behave the same. Here this is computed, so that
-a gate can tell it from a damaged file and a user can be told how many rows it touches.
+than by Mistral Nemo's tokenizer. And it takes a token spelled like an end token for one: `</s>` is an unused entry of Qwen's
+vocabulary. Files of llama.cpp's own converter behave the same. Here this is computed, so that the gate can tell it from a damaged file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +46,6 @@ def llama_cpp_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
 def split_part(pre_tokenizer: dict[str, Any]) -> dict[str, Any]:
     """The Split of a pre-tokenizer that RULES knows."""
     return next(part for part in pre_tokenizer["pretokenizers"] if part["type"] == "Split")
-
-
-def cut_otherwise(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
-    """The texts, with their special tokens, that llama.cpp gives other ids than the tokenizer does."""
-    other = llama_cpp_tokenizer(tokenizer)
-    return [text for text in texts if encode(tokenizer, text) != encode(other, text)]
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
