@@ -1,0 +1,122 @@
+"""A case: what work is done, by which legs, how often. A case file holds only what differs from the defaults here."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import runpy
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unsloth_ft.errors import UserError, nearest
+
+KINDS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "peft-full", "peft-lora", "peft-qlora")
+FOUR_LEGS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Lengths(Section):
+    """How long the rows are, in tokens. Log-normal with this median and 95th percentile; equal ones give rows of one length."""
+
+    median: Count = 108
+    """Of the question-and-answer rows that the speed study used (400 rows of an FAQ)."""
+    p95: Count = 412
+    """Same rows."""
+    longest: Count = 2048
+    """Longer draws are cut to this; Unsloth's notebooks train with max_seq_length 2048."""
+
+
+class Leg(Section):
+    """One side of a comparison. `kind` says how it trains (bench/legs.py); the rest is for checks of the bench itself."""
+
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    name: str = ""
+    """How it is called in the report; empty: its kind."""
+    seed: int | None = None
+    """Another seed than the case's: the bench must notice."""
+    rows_seed: int | None = None
+    """Other rows than the case's: the bench must notice."""
+
+    @property
+    def title(self) -> str:
+        return self.name or self.kind
+
+
+class Sweep(Section):
+    """The same case at several points: one value of the case is exchanged."""
+
+    field: Literal["length", "r", "rows", "batch"]
+    """length: every row has so many tokens; r: the adapter's rank; rows: rows in the data set; batch: effective batch size."""
+    values: tuple[int, ...]
+
+
+class Case(Section):
+    """The work, the legs and the repeats. Every value that isn't named in a case file is the one given here."""
+
+    what: str
+    """One line: the question that the case answers."""
+    measures: Literal["training", "context", "data", "export", "startup"] = "training"
+    """training: steps, timed; context: the longest row that trains; data, export, startup: commands, timed."""
+    recipe: str = "smollm2-135m"
+    """Base model and adapter; `bench run --recipe` puts another in its place."""
+    legs: tuple[Leg, ...] = tuple(Leg(kind=kind) for kind in FOUR_LEGS)
+    lengths: Lengths = Lengths()
+    order: Literal["random", "grouped"] = "random"
+    """Which rows a step has: random ones, or rows of like length (transformers' group_by_length). All legs get the same."""
+    learned: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of a row's tokens that is learned, at its end (the answer)."""
+    effective_batch_size: Count = 8
+    """Rows a step: 2 × 4 in Unsloth's notebooks, TRL's default of 8."""
+    warm_up_steps: Count = 2
+    """Steps that are left out: compilation, the allocator's growth, the first touch of every page."""
+    steps: Count = 10
+    """Steps that are measured."""
+    repeats: Count = 3
+    learning_rate: float = 2e-4
+    r: Count | None = None
+    """The adapter's rank; None: the recipe's."""
+    load_in_4bit: bool | None = None
+    """None: the recipe's."""
+    same_losses: bool = True
+    """Whether all legs must have one loss trajectory; False where they train different weights (full, LoRA, QLoRA)."""
+    loss_band: Annotated[float, Field(gt=0)] = 0.02
+    """Largest relative difference of two legs' losses at one step that rounding explains: bfloat16 has 8 bits of mantissa."""
+    seed: int = 3407
+    sweep: Sweep | None = None
+    memory_cap_bytes: int | None = None
+    """Device memory that a leg may have; None: all of it."""
+    most_tokens: Count = 131072
+    """Where the search for the longest context ends."""
+
+    def differences(self) -> dict[str, Any]:
+        """What the case file says: the values that are not the defaults."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def names() -> list[str]:
+    """Every case of bench/cases/, by file name with dashes."""
+    from unsloth_ft.bench import cases
+
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(cases.__path__))
+
+
+def find(name: str) -> Case:
+    """The case of that name, or of a user's own .py file with a `CASE`. Raises UserError when there is none."""
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UserError(f"{name}: no such file; a case is a .py file with a CASE, or one of {', '.join(names())}.")
+        found = runpy.run_path(name).get("CASE")
+    elif name in names():
+        found = importlib.import_module(f"unsloth_ft.bench.cases.{name.replace('-', '_')}").CASE
+    else:
+        raise UserError(f'no case "{name}".{nearest(name, names())} `unsloth-ft bench cases` lists all.')
+    if not isinstance(found, Case):
+        raise UserError(f"{name}: CASE is {type(found).__name__}; expected an unsloth_ft.bench.case.Case.")
+    return found
