@@ -53,8 +53,15 @@ class Sweep(Section):
     """The same case at several points: one value of the case is exchanged."""
 
     field: Literal["length", "r", "rows", "batch"]
-    """length: every row has so many tokens; r: the adapter's rank; rows: rows in the data set; batch: effective batch size."""
+    """length: every row has so many tokens; r: the adapter's rank; rows: rows in the data set, one epoch of them where steps are
+    measured; batch: effective batch size."""
     values: tuple[int, ...]
+    gpu_values: tuple[int, ...] = ()
+    """What stands in place of `values` on a GPU; empty: the same."""
+
+    def values_on(self, device: str) -> tuple[int, ...]:
+        """For cpu or cuda."""
+        return self.gpu_values if device == "cuda" and self.gpu_values else self.values
 
 
 class Case(Section):
@@ -78,6 +85,8 @@ class Case(Section):
     """Steps that are left out: compilation, the allocator's growth, the first touch of every page."""
     steps: Count = 10
     """Steps that are measured."""
+    rows: Count | None = None
+    """Rows of the data set; None: as many as the steps take."""
     repeats: Count = 3
     learning_rate: float = 2e-4
     r: Count | None = None
@@ -94,6 +103,18 @@ class Case(Section):
     """Device memory that a leg may have; None: all of it."""
     most_tokens: Count = 131072
     """Where the search for the longest context ends."""
+
+    def at(self, value: int) -> Case:
+        """The case at one point of its sweep. Raises ValueError where it has none, or where the value is none of the field's."""
+        if self.sweep is None:
+            raise ValueError(f'"{self.what}" has no sweep')
+        changed: dict[str, Any] = {
+            "length": {"lengths": Lengths(median=value, p95=value, longest=value)},
+            "r": {"r": value},
+            "rows": {"rows": value} if self.measures != "training" else {"rows": value, "steps": value // self.effective_batch_size},
+            "batch": {"effective_batch_size": value},
+        }[self.sweep.field]
+        return Case.model_validate(dict(self) | changed | {"sweep": None})
 
     def differences(self) -> dict[str, Any]:
         """What the case file says: the values that are not the defaults."""

@@ -14,13 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "unsloth_ft"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+BENCH = ROOT / "bench"  # installed as unsloth_ft.bench
+MODULES = sorted([*PACKAGE.rglob("*.py"), *BENCH.rglob("*.py")])
 LONGEST_MODULE = 400  # lines; past that it is two nouns
 
 # The stages in the order in which a run goes through them: each may import what stands before it, and nothing behind it.
 STAGES = (
     "errors", "data", "recipe", "catalog", "hardware", "plan", "record", "smollm2", "base_model", "chat", "xray", "backends", "prepare",
-    "reopen", "train", "evaluate", "export", "report", "begin", "run", "cli", "__main__",
+    "reopen", "train", "evaluate", "export", "report", "begin", "run", "bench", "cli", "__main__",
 )  # fmt: skip
 # The arrows that point back from one stage to another; none of them closes a circle of modules, as a test below shows.
 ALLOWED_BACK = {
@@ -28,13 +29,13 @@ ALLOWED_BACK = {
     ("train.trainer", "evaluate.losses"),  # the loss that chooses the best checkpoint is the one that the verdict is made of
 }
 VALUES = ("errors", "recipe", "catalog", "hardware", "plan", "record", "base_model", "prepare", "begin", "run", "reopen", "chat", "xray",
-          "data", "backends", "export.pipeline", "export.targets", "report.terminal", "cli")  # fmt: skip
+          "data", "backends", "export.pipeline", "export.targets", "report.terminal", "bench.case", "bench.measurement", "bench.runner", "cli", "cli.bench")  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate", "bitsandbytes", "xllamacpp", "pandas"}
 
 
 def name_of(path: Path) -> str:
     """unsloth_ft/train/loop.py -> train.loop"""
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(ROOT if path.is_relative_to(BENCH) else PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -30,6 +30,8 @@ SURFACE = {
     "verify": "RUN --json --model --offline --quick",
     "runs list": "--json",
     "runs show": "RUN --json",
+    "bench cases": "--json",
+    "bench run": "CASE --busy-ok --json --keep-loaded --legs --memory-cap --model --offline --out --quick --recipe --repeats --steps --time-budget",
     "doctor": "--json",
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "rich.progress", "numpy", "jinja2"}
@@ -92,7 +94,7 @@ def test_an_error_of_ours_is_a_line_and_its_exit_code(kind: type[errors.UnslothF
     assert (answer.code, answer.out, answer.err) == (kind.exit_code, "", "error: faq.jsonl:3: wrong\nfaq.jsonl:4: wrong\n")
 
 
-@pytest.mark.parametrize("name", ["", *SURFACE, "data", "recipes", "runs"])
+@pytest.mark.parametrize("name", ["", *SURFACE, "bench", "data", "recipes", "runs"])
 def test_help_is_on_stdout_with_exit_code_0(name: str):
     for flag in ("--help", "-h"):
         answer = call(*name.split(), flag)
@@ -112,7 +114,7 @@ def test_the_list_of_commands_says_what_each_does():
     assert [name for name, (_, _, text) in cli.COMMANDS.items() if f"  {name:<8} {text}" not in out] == []
 
 
-@pytest.mark.parametrize("words", [[], ["data"], ["recipes"], ["runs"]])
+@pytest.mark.parametrize("words", [[], ["bench"], ["data"], ["recipes"], ["runs"]])
 def test_a_group_without_a_command_shows_its_help_on_stderr(words: list[str]):
     answer = call(*words)
     assert (answer.code, answer.out) == (2, "")
@@ -130,7 +132,7 @@ def test_the_version():
 
 @pytest.mark.parametrize(
     "words",
-    ["--help", "run --help", "recipes list", "recipes list --json", "recipes show qwen3-8b", "runs list", "data check faq.jsonl", "rnu"],
+    ["--help", "run --help", "bench --help", "bench cases", "recipes list", "recipes list --json", "recipes show qwen3-8b", "runs list", "data check faq.jsonl", "rnu"],
 )
 def test_a_look_around_imports_no_heavy_library(words: str, work: Path):
     code = (

@@ -24,6 +24,7 @@ COMMANDS = {
     "export": ("results", "export", "Make further files of a trained run: merged, GGUF, Ollama."),
     "verify": ("results", "verify", "Check a run's files against its record."),
     "runs": ("results", "runs", "List the runs, or show one."),
+    "bench": ("bench", "bench", "Measure speed and memory beside vanilla PEFT."),
     "doctor": ("doctor", "doctor", "Say whether this machine can train, and what is missing."),
 }
 

@@ -1,0 +1,86 @@
+"""What a measurement says of the machine, the code and the command, without a path or a name of a user."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import unsloth_ft
+from unsloth_ft.hardware import Hardware
+from unsloth_ft.record import without_folders
+
+CARD = ("power.limit", "clocks.max.sm", "clocks.max.mem", "mig.mode.current", "persistence_mode", "ecc.mode.current")
+ROOT = Path(unsloth_ft.__file__).parents[1]
+TOOL_SECONDS = 20
+
+
+def facts(hardware: Hardware, *, threads: int) -> dict[str, Any]:
+    """The machine as a reader must know it to repeat a figure."""
+    gpu = hardware.gpu
+    return {
+        "device": "cuda" if gpu else "cpu",
+        "summary": hardware.summary,
+        "gpu": asdict(gpu) | card(gpu.index) if gpu else None,
+        "cpu": hardware.cpu_name,
+        "cpu_count": hardware.cpu_count,
+        "cpu_has_bfloat16": hardware.cpu_has_bfloat16,
+        "threads": threads,
+        "memory_bytes": hardware.memory_bytes,
+        "system": hardware.system,
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+    }
+
+
+def card(index: int) -> dict[str, str | None]:
+    """How the card is set: limits and clocks with their units; None where the driver doesn't tell."""
+    answer = nvidia_smi(f"--query-gpu={','.join(CARD)}", "--format=csv,noheader", f"--id={index}")
+    cells = [cell.strip() for cell in (answer or "").split(",")]
+    if len(cells) != len(CARD):
+        return dict.fromkeys(CARD)
+    return {name: None if "N/A" in cell or "Not Supported" in cell else cell for name, cell in zip(CARD, cells, strict=True)}
+
+
+def nvidia_smi(*arguments: str) -> str | None:
+    """What it prints; None where it isn't there or fails."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    try:
+        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except (subprocess.SubprocessError, OSError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def git(folder: Path = ROOT) -> dict[str, Any]:
+    """The checkout's commit, and whether anything but results was changed since. Nothing is known of an installed package."""
+    if not (folder / ".git").exists() or shutil.which("git") is None:
+        return {"commit": None, "changed": None}
+    commit = _git(folder, "rev-parse", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--", ".", ":!bench/results")
+    return {"commit": commit or None, "changed": bool(changed) if commit else None}
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """The command line as a record may hold it."""
+    return without_folders(["unsloth-ft", "bench", "run", *arguments], private_folders())
+
+
+def private_folders(*more: Path) -> list[str]:
+    """This machine's folders that a message or a command may name, the longest first; a record keeps what comes after them."""
+    folders = {*map(str, more), os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir(), str(ROOT), sys.prefix, sys.base_prefix}
+    return sorted({*folders, *map(os.path.realpath, folders)} - {"/"}, key=len, reverse=True)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,158 @@
+"""Worker processes: started in a clean environment, asked line by line, and ended with all that they started.
+
+A worker speaks one JSON object a line on its stdout: `{"event": "ready", "measured": {…}}` once it has loaded, and for each line
+`{"repeat": k}` on its stdin `{"event": "repeat", "repeat": k, "measured": {…}}`. The end of its stdin ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import unsloth_ft
+
+# What a process needs to find programs, libraries, cards and cached models. All else of the user's environment (HF_*, UNSLOTH_*,
+# TORCH_*, LD_PRELOAD, …) changes what is measured on one machine and not on the next.
+KEPT = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES",
+    "CC", "CXX", "XDG_CACHE_HOME", "UNSLOTH_FT_CACHE", "UNSLOTH_FORCE_CPU",
+)  # fmt: skip
+SET = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as unsloth_ft.hardware.pin: nvidia-smi's numbers
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",  # as the command line sets it
+    "PYTHONUNBUFFERED": "1",
+    "TOKENIZERS_PARALLELISM": "false",  # as the command line sets it
+    "TRANSFORMERS_OFFLINE": "1",
+}
+LAST_LINES = 20
+ENDING_SECONDS = 10  # that a worker has to end by itself
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|can't allocate memory|Cannot allocate memory|std::bad_alloc|^MemoryError", re.MULTILINE
+)
+
+
+class WorkerError(Exception):
+    """A worker gave no answer. `outcome` is the measurement's: out_of_memory, failed or no_time."""
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+class Worker:
+    """One process of the protocol above. Its files (request, stderr) lie in `folder`, which is its working directory too."""
+
+    def __init__(self, module: str, request: Mapping[str, Any], *, folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True)
+        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        self._stderr = folder / "stderr.txt"
+        with self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, "request.json"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=folder,
+                env=dict(environment),
+                text=True,
+                start_new_session=True,  # a signal to the terminal's group must not reach it before us; and its children end with it
+            )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def ready(self, *, limit_seconds: float) -> dict[str, Any]:
+        """What it measured until it had loaded. Raises WorkerError."""
+        return self._answer("ready", limit_seconds)["measured"]
+
+    def repeat(self, number: int, *, limit_seconds: float) -> dict[str, Any]:
+        """What it measured in that repeat. Raises WorkerError."""
+        with contextlib.suppress(BrokenPipeError):  # that it has ended, the answer says, with the reason
+            self._write(json.dumps({"repeat": number}) + "\n")
+        return self._answer("repeat", limit_seconds)["measured"]
+
+    def close(self) -> None:
+        """Ends it: by the end of its stdin, and where that takes too long by a kill; what it started ends too."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+        try:
+            self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # the group is gone once its last process is
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _write(self, line: str) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None  # a pipe was asked for
+        stdin.write(line)
+        stdin.flush()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # a pipe was asked for
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _answer(self, event: str, limit_seconds: float) -> dict[str, Any]:
+        """The next line of that event; libraries that print on stdout are passed over."""
+        end = time.monotonic() + limit_seconds
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                self.kill()
+                raise WorkerError("failed", f"no answer within {limit_seconds:.0f} s; ended.\n{self._last_lines()}".rstrip()) from None
+            if line is None:
+                raise self._ended()
+            with contextlib.suppress(json.JSONDecodeError):
+                told = json.loads(line)
+                if isinstance(told, dict) and told.get("event") == event:
+                    return told
+
+    def _ended(self) -> WorkerError:
+        code = self._process.wait()
+        said = self._last_lines()
+        if code == -signal.SIGKILL:
+            return WorkerError("out_of_memory", f"killed by the system (SIGKILL), as it does when memory runs out.\n{said}".rstrip())
+        how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return WorkerError("out_of_memory" if OUT_OF_MEMORY.search(said) else "failed", f"{how}.\n{said}".rstrip())
+
+    def _last_lines(self) -> str:
+        return "\n".join(self._stderr.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
+
+
+def environment(*, threads: int, caches: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a worker sees of the environment. `caches`: where it keeps what it compiles, so that no earlier call's is found."""
+    kept = {name: given[name] for name in KEPT if name in given}
+    folders = {
+        "UNSLOTH_COMPILE_LOCATION": str(caches / "unsloth_compiled_cache"),
+        "TORCHINDUCTOR_CACHE_DIR": str(caches / "torchinductor"),
+        "TRITON_CACHE_DIR": str(caches / "triton"),
+    }
+    return kept | SET | folders | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": _import_path(given.get("PYTHONPATH", ""))}
+
+
+def _import_path(given: str) -> str:
+    """The caller's, absolute, since a worker has another working directory; a checkout that isn't installed stands in it."""
+    checkout = Path(unsloth_ft.__file__).parents[1]
+    own = [str(checkout)] if (checkout / "setup.cfg").is_file() else []
+    return os.pathsep.join([*own, *(os.path.abspath(entry) for entry in given.split(os.pathsep) if entry)])

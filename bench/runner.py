@@ -1,0 +1,238 @@
+"""Runs cases: every leg in its own process, the legs in turn, each measurement written as soon as it is there.
+
+Nothing that a leg does ends the run: what fails, doesn't fit or finds no time is a measurement with that outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from unsloth_ft.bench import load, machine, measurement, processes
+from unsloth_ft.bench.case import Leg
+from unsloth_ft.bench.measurement import Measurement, Step, Work
+from unsloth_ft.bench.processes import Worker, WorkerError
+from unsloth_ft.bench.schedule import Round
+from unsloth_ft.hardware import Hardware
+from unsloth_ft.record import now, versions, without_folders
+
+WORKER = "unsloth_ft.bench.leg_worker"
+MATMUL_WORKER = "unsloth_ft.bench.matmul_worker"
+MATMUL_DTYPE = "bfloat16"  # the training's
+MATMUL_SECONDS = 120  # a limit; it takes a few
+ANSWER_SECONDS = 1800  # Unsloth compiles for minutes on a GPU; what takes half an hour hangs
+KNOWN = {one.name for one in fields(Measurement)}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `bench run`: what holds for all that it measures."""
+
+    run: str
+    out: Path
+    command: list[str]
+    hardware: Hardware
+    threads: int
+    models: dict[str, Path]
+    """Recipe -> the base model's folder on this machine."""
+    busy_ok: bool = False
+    keep_loaded: bool = False
+    """A leg's process stays loaded for all its repeats at one point."""
+    end: float = float("inf")
+    """time.monotonic() after which nothing begins, and what runs is ended."""
+    worker: str = WORKER
+    answer_seconds: float = ANSWER_SECONDS
+    sample_seconds: float = load.SAMPLE_SECONDS
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.hardware.gpu else "cpu"
+
+    @property
+    def seconds_left(self) -> float:
+        return self.end - time.monotonic()
+
+
+@dataclass
+class Bench:
+    """A call at work: what was found out on the way, and the processes that are loaded."""
+
+    call: Call
+    scratch: Path
+    tell: Callable[[str], None]
+    facts: dict[str, Any] = field(default_factory=dict)
+    matmul_flops_per_second: float | None = None
+    loaded: dict[str, tuple[Worker, dict[str, Any]]] = field(default_factory=dict)
+    """Leg -> its process, and what that told when it was ready."""
+    took_seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(round, leg) -> its last turn."""
+    started: int = 0
+
+    def measure(self, round_: Round, leg: Leg, repeat: int) -> Measurement:
+        """One turn of one leg, whatever becomes of it."""
+        before = time.monotonic()
+        # A turn that can't be finished would take the time from one that can.
+        needed = self.took_seconds.get((str(round_), leg.title), 0.0)
+        if self.call.seconds_left <= needed:
+            return self._record(round_, leg, repeat, {"outcome": "no_time", "error": f"{max(0.0, self.call.seconds_left):.0f} s were left"})
+        quiet = self._load()
+        cold = not self._caches(leg).exists()
+        try:
+            told = self._answer(round_, leg, repeat)
+        except WorkerError as error:
+            self._close(leg)
+            told = {"outcome": error.outcome, "error": str(error)}
+        if not self.call.keep_loaded:
+            self._close(leg)
+        self.took_seconds[str(round_), leg.title] = time.monotonic() - before
+        around = {"load_before": quiet, "load_after": self._load(), "caches": "cold" if cold else "warm"}
+        return self._record(round_, leg, repeat, told, **around)
+
+    def close(self) -> None:
+        """Ends every process."""
+        while self.loaded:
+            self.loaded.popitem()[1][0].close()
+
+    def measure_matmul(self) -> None:
+        """What the machine's matrix product reaches, in a process of its own; unknown where that fails."""
+        command = [sys.executable, "-m", MATMUL_WORKER, self.call.device, MATMUL_DTYPE]
+        limit = min(MATMUL_SECONDS, self.call.seconds_left)
+        if limit <= 0 or importlib.util.find_spec(MATMUL_WORKER) is None:
+            return
+        environment = processes.environment(threads=self.call.threads, caches=self.scratch / "caches" / "matmul")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.scratch, timeout=limit, check=True)
+            self.matmul_flops_per_second = json.loads(done.stdout.splitlines()[-1])["matmul_flops_per_second"]
+        except (subprocess.SubprocessError, ValueError, LookupError) as error:
+            self.tell(f"the matmul rate is unknown: {type(error).__name__}; the share of it that a leg reaches can't be told")
+
+    def _answer(self, round_: Round, leg: Leg, repeat: int) -> dict[str, Any]:
+        limit = min(self.call.answer_seconds, self.call.seconds_left)
+        try:
+            if leg.title not in self.loaded:
+                worker = self._start(round_, leg)
+                self.loaded[leg.title] = worker, {}  # from here on it is ended whatever happens
+                self.loaded[leg.title] = worker, worker.ready(limit_seconds=limit)
+            worker, loading = self.loaded[leg.title]
+            limit = min(self.call.answer_seconds, self.call.seconds_left)
+            return loading | worker.repeat(repeat, limit_seconds=max(0.0, limit))
+        except WorkerError:
+            if self.call.seconds_left <= 0:
+                raise WorkerError("no_time", "the time budget ended while it ran") from None
+            raise
+
+    def _start(self, round_: Round, leg: Leg) -> Worker:
+        self.started += 1
+        folder = self.scratch / f"process-{self.started}"
+        caches = self._caches(leg)
+        caches.mkdir(parents=True, exist_ok=True)
+        request = {
+            "case": round_.case.model_dump(mode="json"),
+            "leg": leg.model_dump(mode="json"),
+            "model": str(self.call.models[round_.case.recipe]),
+            "device": self.call.device,
+            "matmul_flops_per_second": self.matmul_flops_per_second,
+            "scratch": str(folder),
+        }
+        return Worker(
+            self.call.worker, request, folder=folder, environment=processes.environment(threads=self.call.threads, caches=caches)
+        )
+
+    def _caches(self, leg: Leg) -> Path:
+        # A leg's own, empty at the start of the call: its first process compiles, as a user's first run does, the others find it done.
+        return self.scratch / "caches" / leg.title
+
+    def _load(self) -> dict[str, Any]:
+        """Between two turns, when nothing of ours works; the card's memory holds the legs that stay loaded."""
+        return load.sample(self.call.hardware.gpu, seconds=self.call.sample_seconds).as_json()
+
+    def _close(self, leg: Leg) -> None:
+        if leg.title in self.loaded:
+            self.loaded.pop(leg.title)[0].close()
+
+    def _record(self, round_: Round, leg: Leg, repeat: int, told: dict[str, Any], **machine_facts: Any) -> Measurement:
+        unknown = sorted(told.keys() - KNOWN)
+        if unknown:
+            told = {"outcome": "failed", "error": f"the worker told of {', '.join(unknown)}, which a measurement hasn't"}
+        private = machine.private_folders(self.scratch, *(folder.parent for folder in self.call.models.values()))
+        common = {
+            "run": self.call.run,
+            "case": round_.name,
+            "point": round_.point,
+            "leg": leg.title,
+            "kind": leg.kind,
+            "repeat": repeat,
+            "process": "kept" if self.call.keep_loaded else "fresh",
+            "date": now(),
+            "command": self.call.command,
+            "versions": versions(),
+            "case_values": without_folders(round_.case.model_dump(mode="json"), private),
+            "setup": {},
+            "outcome": "done",
+            "matmul_flops_per_second": self.matmul_flops_per_second,
+        }
+        told = without_folders(told, private)
+        parts = {
+            "work": Work(**told["work"]) if told.get("work") else None,
+            "steps": tuple(Step(**step) for step in told.get("steps", ())),
+            "seconds": tuple(told.get("seconds", ())),
+        }
+        noticed = {"busy_ok": self.call.busy_ok, "environment": processes.SET}
+        about = self.facts | {"machine": self.facts["machine"] | noticed | machine_facts}
+        return Measurement(**(common | about | told | parts))
+
+
+def run(call: Call, rounds: Sequence[Round], *, tell: Callable[[str], None]) -> Iterator[Measurement]:
+    """Every leg of every round in its turn, as it is measured; each is in its file before it is yielded.
+
+    `tell` gets a line about each. Closing the iterator, or an exception in it, ends every process that was started.
+    Raises MachineError on a busy machine, unless the call says that it may be.
+    """
+    before = load.sample(call.hardware.gpu, seconds=call.sample_seconds)
+    if not call.busy_ok:
+        load.refuse(before)
+    noticed = "; ".join(load.obstacles(before)) or load.notice(before)
+    if noticed:
+        tell(f"not a quiet machine: {noticed}; recorded with every figure")
+    facts = {"git": machine.git(), "machine": machine.facts(call.hardware, threads=call.threads) | {"load_at_start": before.as_json()}}
+    total = sum(len(one.case.legs) * one.case.repeats for one in rounds)
+    with tempfile.TemporaryDirectory(prefix="unsloth-ft-bench-") as folder, _bench(Bench(call, Path(folder), tell, facts)) as bench:
+        bench.measure_matmul()
+        number = 0
+        for round_ in rounds:
+            for repeat, leg in round_.turns():
+                number += 1
+                measured = bench.measure(round_, leg, repeat)
+                measurement.write(measured, call.out)
+                tell(f"[{number}/{total}] {round_} {leg.title} repeat {repeat + 1}: {outcome(measured)}")
+                yield measured
+            bench.close()
+
+
+@contextlib.contextmanager
+def _bench(bench: Bench) -> Iterator[Bench]:
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def outcome(measured: Measurement) -> str:
+    """In a few words: the figure that the case is about, or what went wrong."""
+    if measured.outcome != "done":
+        first = measured.error.strip().splitlines()[-1:] or [""]
+        return f"{measured.outcome.replace('_', ' ')}: {first[0]}".rstrip(": ")
+    if measured.tokens_per_second is not None:
+        return f"{measured.tokens_per_second:,.0f} tokens/s"
+    if measured.longest_tokens is not None:
+        return f"{measured.longest_tokens:,} tokens"
+    return " ".join(f"{seconds:.2f} s" for seconds in measured.seconds) or "done"

@@ -1,0 +1,220 @@
+"""bench: measure this machine, make a model to measure with, compare and report."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from unsloth_ft.cli import options
+from unsloth_ft.errors import MachineError, UserError, nearest
+
+if TYPE_CHECKING:
+    from unsloth_ft.bench.case import Case
+    from unsloth_ft.bench.measurement import Measurement
+    from unsloth_ft.bench.schedule import Round
+
+# Command -> (module under unsloth_ft.cli, attribute, line in --help); imported when called.
+ELSEWHERE = {
+    "synth": ("bench_synth", "synth", "Write a recipe's real architecture with random weights."),
+    "compare": ("bench_compare", "compare", "Compare two sets of results; unequal work is refused."),
+    "report": ("bench_report", "report", "Results as tables and plots."),
+}
+QUICK = {"repeats": 3, "warm_up_steps": 1, "steps": 3, "effective_batch_size": 4}
+QUICK_SECONDS = 600
+MEMORY_CAP = re.compile(r"([1-9]\d*)\s*(?:GB|GiB|G)?", re.IGNORECASE)
+
+
+class MemoryCap(click.ParamType):
+    """24GB, as cards are sold: GiB."""
+
+    name = "memory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = MEMORY_CAP.fullmatch(value.strip())
+        if found is None:
+            self.fail(f'"{value}"; expected a card\'s memory, like 24GB.', param, ctx)
+        return int(found[1])
+
+
+class BenchGroup(click.Group):
+    """Own commands, and those of other modules, which are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands, *(name for name in ELSEWHERE if _is_there(name))]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in ELSEWHERE or not _is_there(name):
+            return super().get_command(ctx, name)
+        module, attribute, _ = ELSEWHERE[name]
+        return getattr(importlib.import_module(f"unsloth_ft.cli.{module}"), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([*own, *((name, ELSEWHERE[name][2]) for name in ELSEWHERE if _is_there(name))])
+
+
+def _is_there(name: str) -> bool:
+    return importlib.util.find_spec(f"unsloth_ft.cli.{ELSEWHERE[name][0]}") is not None
+
+
+@click.group(cls=BenchGroup)
+def bench() -> None:
+    """Measure speed and memory beside vanilla PEFT, so that a sceptic can repeat it."""
+
+
+@bench.command("cases")
+@options.JSON
+def cases(as_json: bool) -> None:
+    """Every case with the question that it answers."""
+    from unsloth_ft.bench import case
+
+    found = {name: case.find(name) for name in case.names()}
+    if as_json:
+        options.print_json([{"name": name, "measures": each.measures, **each.differences()} for name, each in found.items()])
+        return
+    width = max(map(len, found))
+    for name, each in found.items():
+        click.echo(f"{name:<{width}}  {each.what}")
+
+
+@bench.command("run")
+@click.argument("names", nargs=-1, metavar="[CASE]...")
+@click.option("--recipe", metavar="RECIPE", help="Another recipe than the case's.")
+@click.option("--model", metavar="ID|DIR", help="Another base model than the recipe's, like a folder of `bench synth`.")
+@click.option("--repeats", type=click.IntRange(1), metavar="N", help="How often each leg is measured.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Measured steps of each repeat.")
+@click.option("--legs", metavar="A,B", help="Only these legs.")
+@click.option("--quick", is_flag=True, help="Few steps, 3 repeats: under 10 minutes on two cores with SmolLM2-135M.")
+@click.option("--keep-loaded", is_flag=True, help="One process a leg for all its repeats, where starting costs minutes.")
+@click.option("--memory-cap", "memory_caps", type=MemoryCap(), multiple=True, help="Give a leg no more than a 24GB card has; repeatable.")
+@click.option("--time-budget", type=click.IntRange(1), metavar="SECONDS", help="What isn't measured by then is recorded as no_time.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("bench/results"), show_default=True, help="Folder for the results.")
+@click.option("--busy-ok", is_flag=True, help="Measure on a busy machine too; recorded with every figure.")
+@options.OFFLINE
+@options.JSON
+def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted: Any) -> None:
+    """Measure CASEs in the order given; none named: every speed case (speed-faq alone with --quick)."""
+    from unsloth_ft import hardware
+    from unsloth_ft.bench import machine, runner
+    from unsloth_ft.record import now
+
+    end = time.monotonic() + (time_budget or (QUICK_SECONDS if wanted["quick"] else float("inf")))
+    here = hardware.detect()
+    found = chosen(names, wanted)
+    rounds = _rounds(found, "cuda" if here.gpu else "cpu", wanted["memory_caps"])
+    models = {each.recipe: _model(each.recipe, wanted) for each in found.values()}
+    run_name = f"{now()[:19].replace(':', '')}-{'cuda' if here.gpu else 'cpu'}"
+    call = runner.Call(
+        run=run_name,
+        out=wanted["out"],
+        command=machine.command(sys.argv[3:]),
+        hardware=here,
+        threads=int(os.environ.get("OMP_NUM_THREADS") or here.cpu_count),
+        models=models,
+        busy_ok=wanted["busy_ok"],
+        keep_loaded=wanted["keep_loaded"],
+        end=end,
+    )
+    measured = _measure(call, rounds)
+    if as_json:
+        options.print_json({"run": run_name, "measurements": [each.as_json() for each in measured]})
+    else:
+        for line in table(measured):
+            click.echo(line)
+        click.echo(f"results: {wanted['out'] / run_name}")
+    if all(each.outcome != "done" for each in measured):
+        raise MachineError(f"nothing could be measured; the first reason: {measured[0].error}")
+
+
+def chosen(names: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Case]:
+    """Case name -> the case, with what the flags change. Raises UserError for unknown cases and legs."""
+    from unsloth_ft.bench import case
+
+    speed = [name for name in case.names() if name.startswith("speed-")]
+    names = names or (("speed-faq",) if wanted["quick"] else tuple(speed))
+    changed = QUICK if wanted["quick"] else {}
+    changed = changed | {key: wanted[key] for key in ("recipe", "repeats", "steps") if wanted[key] is not None}
+    found = {Path(name).stem: case.find(name) for name in dict.fromkeys(names)}
+    found = {name: each.model_copy(update=changed) for name, each in found.items()}
+    return {name: _with_legs(name, each, wanted["legs"]) for name, each in found.items()}
+
+
+def _with_legs(name: str, case: Case, legs: str | None) -> Case:
+    if legs is None:
+        return case
+    known = {leg.title: leg for leg in case.legs}
+    asked = [leg.strip() for leg in legs.split(",")]
+    for leg in asked:
+        if leg not in known:
+            raise UserError(f'--legs: {name} has no leg "{leg}"; it has {", ".join(known)}.{nearest(leg, list(known))}')
+    return case.model_copy(update={"legs": tuple(known[leg] for leg in dict.fromkeys(asked))})
+
+
+def _rounds(cases: dict[str, Case], device: str, memory_caps: tuple[int, ...]) -> list[Round]:
+    from unsloth_ft.bench.schedule import rounds
+
+    return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps_gib=memory_caps)]
+
+
+def _model(recipe_name: str, wanted: dict[str, Any]) -> Path:
+    from unsloth_ft import base_model, catalog
+    from unsloth_ft.prepare import go_offline
+
+    if wanted["offline"]:
+        go_offline()
+    recipe = catalog.find(recipe_name).recipe
+    if wanted["model"] is not None:
+        return base_model.find(wanted["model"], offline=wanted["offline"]).folder
+    return base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=wanted["offline"]).folder
+
+
+def _measure(call: Any, rounds: list[Round]) -> list[Measurement]:
+    """All of it. A signal ends the call, with what was measured in its files, and every process that it started."""
+    from unsloth_ft.bench import runner
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    measured: list[Measurement] = []
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        for each in runner.run(call, rounds, tell=lambda line: click.echo(line, err=True)):
+            measured.append(each)
+    except KeyboardInterrupt as error:
+        click.echo(f"interrupted; {len(measured)} measurements are in {call.out / call.run}", err=True)
+        sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return measured
+
+
+def table(measured: list[Measurement]) -> list[str]:
+    """A line a leg and point: the figures of its repeats, median first."""
+    import statistics
+
+    lines = []
+    groups: dict[tuple[str, str, str], list[Measurement]] = {}
+    for each in measured:
+        point = " ".join(f"{name}={value}" for name, value in each.point.items())
+        groups.setdefault((each.case, point, each.leg), []).append(each)
+    for (case, point, leg), repeats in groups.items():
+        done = [each for each in repeats if each.outcome == "done"]
+        others = sorted({each.outcome for each in repeats} - {"done"})
+        figures, unit = [each.tokens_per_second for each in done if each.tokens_per_second is not None], "tokens/s"
+        if not figures:
+            figures, unit = [seconds for each in done for seconds in each.seconds], "s"
+        shown = f"{statistics.median(figures):.4g} [{min(figures):.4g}, {max(figures):.4g}] {unit}" if figures else ""
+        lines.append("  ".join(filter(None, [f"{case} {point}".strip(), leg, shown, f"{len(done)} of {len(repeats)} done", *others])))
+    return lines
