@@ -1,0 +1,108 @@
+"""Measurements as they belong together: a trial is one run's case at one point, with every leg's repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from unsloth_ft.bench.case import KINDS, Case
+from unsloth_ft.bench.measurement import Measurement
+
+GIB = 2**30
+POINT_WORDS = {
+    "length": "{:,} tokens a row",
+    "r": "r = {:,}",
+    "rows": "{:,} rows",
+    "batch": "{:,} rows a step",
+    "memory_cap_gib": "{:,} GiB",
+}
+
+
+@dataclass(frozen=True)
+class LegResult:
+    """All repeats of one leg in a trial, by repeat; at least one."""
+
+    name: str
+    kind: str
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def done(self) -> tuple[Measurement, ...]:
+        return tuple(one for one in self.measurements if one.outcome == "done")
+
+    @property
+    def not_done(self) -> tuple[Measurement, ...]:
+        return tuple(one for one in self.measurements if one.outcome != "done")
+
+    def values(self, read: Callable[[Measurement], float | None]) -> dict[int, float]:
+        """Repeat -> the figure, of those repeats that have it. A figure of 0 is none: no ratio can be made of it."""
+        return {one.repeat: value for one in self.done if (value := read(one))}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`point` is the sweep's value, empty without a sweep. Legs stand in the order of KINDS."""
+
+    run: str
+    name: str
+    point: tuple[tuple[str, int], ...]
+    case: Case
+    legs: tuple[LegResult, ...]
+
+    @property
+    def title(self) -> str:
+        return ", ".join([self.name, *(POINT_WORDS.get(field, field + " {:,}").format(value) for field, value in self.point)])
+
+    @property
+    def example(self) -> Measurement:
+        """One that stands for what all have in common: machine, versions, date, command."""
+        return self.legs[0].measurements[0]
+
+    @property
+    def question(self) -> tuple[Any, ...]:
+        """What is asked, of which model, on which machine: of two trials with the same one, the newer answers it."""
+        return machine(self.example), self.name, self.point, self.case.recipe
+
+    def leg(self, kind: str) -> LegResult | None:
+        return next((leg for leg in self.legs if leg.kind == kind), None)
+
+
+def trials(measurements: Iterable[Measurement]) -> list[Trial]:
+    """All trials, ordered by run, case and point."""
+    ordered = sorted(measurements, key=lambda one: (*_trial_of(one), _rank(one.kind), one.leg, one.repeat))
+    return [_trial(list(group)) for _, group in groupby(ordered, key=_trial_of)]
+
+
+def newest(found: Iterable[Trial]) -> list[Trial]:
+    """Of all trials that ask the same on the same machine only the newest, by its date, then by its run's name."""
+    latest: dict[tuple[Any, ...], Trial] = {}
+    for trial in sorted(found, key=lambda one: (one.example.date, one.run)):
+        latest[trial.question] = trial
+    return sorted(latest.values(), key=lambda one: (machine(one.example), one.name, one.case.recipe, one.point))
+
+
+def machine(measurement: Measurement) -> str:
+    """The machine in words; equal words are an equal machine. What changes by the second (load, clocks) is not in them."""
+    told = measurement.machine
+    card = [f"{told['gpu']['name']} with {told['gpu']['memory_bytes'] / GIB:.0f} GiB"] if told["gpu"] else []
+    cores = f"{told['threads']} of {told['cpu_count']} cores" if told["threads"] != told["cpu_count"] else f"{told['cpu_count']} cores"
+    return ", ".join([*card, f"{told['cpu']} ({cores}, {told['memory_bytes'] / GIB:.0f} GiB)"])
+
+
+def _trial_of(one: Measurement) -> tuple[str, str, tuple[tuple[str, int], ...]]:
+    return one.run, one.case, tuple(sorted(one.point.items()))
+
+
+def _trial(group: list[Measurement]) -> Trial:
+    run, name, point = _trial_of(group[0])
+    legs = []
+    for leg, repeats in groupby(group, key=lambda one: one.leg):
+        found = tuple(repeats)
+        legs.append(LegResult(leg, found[0].kind, found))
+    return Trial(run, name, point, Case.model_validate(group[0].case_values), tuple(legs))
+
+
+def _rank(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)

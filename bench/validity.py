@@ -1,0 +1,195 @@
+"""Whether legs did the same work. A leg that didn't is marked invalid with its reasons, wherever its figures are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
+
+from unsloth_ft.bench.case import Case
+from unsloth_ft.bench.measurement import Measurement, Step, Work
+from unsloth_ft.bench.trials import LegResult, Trial, machine
+
+HASHES = ("weights", "rows")
+# What full fine-tuning, LoRA and QLoRA exchange; a case with same_losses=False compares just that.
+EXCHANGED = ("weights", "r", "load_in_4bit")
+# Of a case, what doesn't change the work: its question, who does it, how often, and how its losses are judged.
+NOT_WORK = ("what", "legs", "repeats", "same_losses", "loss_band")
+
+
+@dataclass(frozen=True)
+class LossGap:
+    """Where two trajectories are farthest apart. `step` counts from 1, warm-up included; `relative` is of the larger loss."""
+
+    step: int
+    one: float
+    other: float
+    relative: float
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.one:.6g} and {self.other:.6g}, {self.relative:.2g} relative"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What two legs have in common: `reasons` make the comparison invalid, `notes` are said beside it."""
+
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    gap: LossGap | None = None
+    """Between the legs; None where no losses are compared."""
+    repeats: LossGap | None = None
+    """Between the leg's own repeats; None with fewer than two."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A trial's legs, each against `reference`: the leg that most others agree with, the first such one."""
+
+    reference: str
+    legs: dict[str, Agreement]
+
+    def valid(self, leg: str) -> bool:
+        return not self.legs[leg].reasons
+
+
+def judge(trial: Trial) -> Judgement:
+    """Every leg by name. A leg without a finished repeat has nothing to compare, and no reasons: its outcome says why."""
+    inner = {leg.name: inside(leg, trial.case) for leg in trial.legs}
+    measured = [leg for leg in trial.legs if leg.done]
+    if not measured:
+        return Judgement("", inner)
+    sound = [leg for leg in measured if not inner[leg.name].reasons] or measured
+    pairs = {(one.name, other.name): agreement(one, other, trial.case) for one in sound for other in measured if one is not other}
+    reference = max(sound, key=lambda one: sum(not found.reasons for (name, _), found in pairs.items() if name == one.name)).name
+    return Judgement(reference, {name: _joined(alone, pairs.get((reference, name)), reference) for name, alone in inner.items()})
+
+
+def inside(leg: LegResult, case: Case) -> Agreement:
+    """Whether a leg's own repeats did one work, with finite losses on one trajectory."""
+    if not leg.done:
+        return Agreement()
+    reasons = [f"its repeats differ: {text}" for text in _unique(_between_repeats(leg))]
+    reasons += [
+        f"loss of step {at} is {step.loss} (repeat {one.repeat})"
+        for one in leg.done
+        for at, step in enumerate(one.steps, 1)
+        if not math.isfinite(step.loss)
+    ][:1]
+    gap = widest([(one.steps, other.steps) for at, one in enumerate(leg.done) for other in leg.done[at + 1 :]])
+    if gap and gap.relative > case.loss_band:
+        reasons.append(f"its repeats' losses differ by more than {case.loss_band:.2g}: {gap}")
+    return Agreement(tuple(reasons), repeats=gap)
+
+
+def agreement(one: LegResult, other: LegResult, case: Case) -> Agreement:
+    """Of two legs that finished: `other` seen from `one`."""
+    first, second = one.done[0], other.done[0]
+    reasons = [*work_differences(first, second, case), *_case_differences(first, second), *_place_differences(first, second)]
+    exchanged = () if case.same_losses else EXCHANGED
+    notes = [text for name, text in _work_differences(first.work, second.work) if name in exchanged]
+    notes += version_differences(first, second)
+    gap = None
+    if comparable_losses(first, second, case):
+        gap = widest([(a.steps[: _compared(case)], b.steps[: _compared(case)]) for a, b in product(one.done, other.done)])
+        if gap and not gap.relative <= case.loss_band:
+            reasons.append(f"losses differ by more than {case.loss_band:.2g}: {gap}")
+    return Agreement(tuple(reasons), tuple(notes), gap)
+
+
+def comparable_losses(first: Measurement, second: Measurement, case: Case) -> bool:
+    """Legs that train different weights have one loss before the first update, and only on the same base in the same precision."""
+    if case.same_losses:
+        return True
+    if first.work is None or second.work is None:
+        return False
+    return (first.work.weights, first.work.load_in_4bit) == (second.work.weights, second.work.load_in_4bit)
+
+
+def work_differences(first: Measurement, second: Measurement, case: Case) -> list[str]:
+    """Each difference with both values, `second` first: what a reader of its figures has to know."""
+    exchanged = () if case.same_losses else EXCHANGED
+    return [text for name, text in _work_differences(first.work, second.work) if name not in exchanged]
+
+
+def version_differences(first: Measurement, second: Measurement) -> list[str]:
+    """Versions of packages, and the code's commit; said, since a comparison of versions is one that people make."""
+    names = sorted(first.versions.keys() | second.versions.keys())
+    pairs = [(name, first.versions.get(name), second.versions.get(name)) for name in names]
+    pairs += [(f"git {name}", first.git.get(name), second.git.get(name)) for name in ("commit", "changed")]
+    return [_against(name, shown(theirs), shown(ours)) for name, ours, theirs in pairs if ours != theirs]
+
+
+def widest(pairs: list[tuple[tuple[Step, ...], tuple[Step, ...]]]) -> LossGap | None:
+    """The largest relative difference of two losses at one step; a loss that is no number is farther than any other."""
+    gaps = [
+        LossGap(at, one.loss, other.loss, _relative(one.loss, other.loss))
+        for first, second in pairs
+        for at, (one, other) in enumerate(zip(first, second, strict=False), 1)
+    ]
+    return max(gaps, key=lambda gap: gap.relative, default=None)
+
+
+def shown(value: Any) -> str:
+    from unsloth_ft.report.wording import plain
+
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(value)
+
+
+def _compared(case: Case) -> int | None:
+    """How many steps' losses must agree; None: all."""
+    return None if case.same_losses else 1
+
+
+def _relative(one: float, other: float) -> float:
+    if not (math.isfinite(one) and math.isfinite(other)):
+        return math.inf
+    return abs(one - other) / max(abs(one), abs(other)) if one != other else 0.0
+
+
+def _work_differences(first: Work | None, second: Work | None) -> Iterator[tuple[str, str]]:
+    """(field, words) of each field that isn't equal."""
+    if first is None or second is None:
+        if first is not second:
+            yield "work", _against("work", "not recorded" if second is None else "recorded", "not recorded" if first is None else "recorded")
+        return
+    for field in fields(Work):
+        ours, theirs = getattr(first, field.name), getattr(second, field.name)
+        if ours != theirs:
+            brief = (lambda value: f"{value[:12]}…") if field.name in HASHES else shown
+            yield field.name, _against(field.name, brief(theirs), brief(ours))
+
+
+def _case_differences(first: Measurement, second: Measurement) -> list[str]:
+    ours, theirs = (Case.model_validate(one.case_values).model_dump(mode="json", exclude=set(NOT_WORK)) for one in (first, second))
+    return [_against(f"case {name}", shown(theirs[name]), shown(ours[name])) for name in ours if ours[name] != theirs[name]]
+
+
+def _place_differences(first: Measurement, second: Measurement) -> list[str]:
+    pairs = (("machine", machine(first), machine(second)), ("process", first.process, second.process))
+    return [_against(name, theirs, ours) for name, ours, theirs in pairs if ours != theirs]
+
+
+def _between_repeats(leg: LegResult) -> Iterator[str]:
+    first = leg.done[0]
+    for other in leg.done[1:]:
+        yield from (text for _, text in _work_differences(first.work, other.work))
+        yield from _case_differences(first, other)
+        yield from _place_differences(first, other)
+
+
+def _against(name: str, found: str, expected: str) -> str:
+    return f"{name} {found} against {expected}"
+
+
+def _unique(texts: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _joined(alone: Agreement, pair: Agreement | None, reference: str) -> Agreement:
+    if pair is None:
+        return alone
+    reasons = [f"not the work of {reference}: {reason}" for reason in pair.reasons]
+    return Agreement((*alone.reasons, *reasons), pair.notes, pair.gap, alone.repeats)
