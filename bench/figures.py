@@ -105,7 +105,7 @@ def _factor(value: float) -> str:
 
 
 def _rate(unit: str) -> Callable[[float], str]:
-    return lambda value: f"{value:,.0f} {unit}" if value >= 10 else f"{value:.2f} {unit}"
+    return lambda value: f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"
 
 
 def _bytes(title: str, read: Callable[[Measurement], float | None]) -> Figure:
@@ -118,7 +118,7 @@ def _seconds(title: str, read: Callable[[Measurement], float | None]) -> Figure:
 
 SPEED = Figure("speed", lambda one: one.tokens_per_second, _rate("tokens/s"), more="faster", less="slower", better="more")
 ROWS = Figure("speed", rows_per_second, _rate("rows/s"), more="faster", less="slower", better="more")
-LONGEST = Figure("longest row", lambda one: one.longest_tokens, _rate("tokens"), more="longer", less="shorter", better="more")
+LONGEST = Figure("longest row", lambda one: one.longest_tokens, lambda value: f"{value:,.0f} tokens", more="longer", less="shorter", better="more")
 SECONDS = _seconds("time", command_seconds)
 STEP = _seconds("step", step_seconds)
 RESERVED = _bytes("device memory, reserved", lambda one: one.peak_device_reserved_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -85,9 +85,16 @@ def inside(leg: LegResult, case: Case) -> Agreement:
 
 
 def agreement(one: LegResult, other: LegResult, case: Case) -> Agreement:
-    """Of two legs that finished: `other` seen from `one`."""
+    """Of two legs of one run that finished: `other` seen from `one`. Besides the work, the place has to be the same."""
+    found = same_work(one, other, case)
+    places = place_differences(one.done[0], other.done[0])
+    return replace(found, reasons=(*found.reasons, *places))
+
+
+def same_work(one: LegResult, other: LegResult, case: Case) -> Agreement:
+    """Of two legs that finished, wherever and whenever: `other` seen from `one`."""
     first, second = one.done[0], other.done[0]
-    reasons = [*work_differences(first, second, case), *_case_differences(first, second), *_place_differences(first, second)]
+    reasons = [*work_differences(first, second, case), *_case_differences(first, second)]
     exchanged = () if case.same_losses else EXCHANGED
     notes = [text for name, text in _work_differences(first.work, second.work) if name in exchanged]
     notes += version_differences(first, second)
@@ -120,6 +127,12 @@ def version_differences(first: Measurement, second: Measurement) -> list[str]:
     pairs = [(name, first.versions.get(name), second.versions.get(name)) for name in names]
     pairs += [(f"git {name}", first.git.get(name), second.git.get(name)) for name in ("commit", "changed")]
     return [_against(name, shown(theirs), shown(ours)) for name, ours, theirs in pairs if ours != theirs]
+
+
+def place_differences(first: Measurement, second: Measurement) -> list[str]:
+    """Another machine, or a process of another kind."""
+    pairs = (("machine", machine(first), machine(second)), ("process", first.process, second.process))
+    return [_against(name, theirs, ours) for name, ours, theirs in pairs if ours != theirs]
 
 
 def widest(pairs: list[tuple[tuple[Step, ...], tuple[Step, ...]]]) -> LossGap | None:
@@ -167,17 +180,12 @@ def _case_differences(first: Measurement, second: Measurement) -> list[str]:
     return [_against(f"case {name}", shown(theirs[name]), shown(ours[name])) for name in ours if ours[name] != theirs[name]]
 
 
-def _place_differences(first: Measurement, second: Measurement) -> list[str]:
-    pairs = (("machine", machine(first), machine(second)), ("process", first.process, second.process))
-    return [_against(name, theirs, ours) for name, ours, theirs in pairs if ours != theirs]
-
-
 def _between_repeats(leg: LegResult) -> Iterator[str]:
     first = leg.done[0]
     for other in leg.done[1:]:
         yield from (text for _, text in _work_differences(first.work, other.work))
         yield from _case_differences(first, other)
-        yield from _place_differences(first, other)
+        yield from place_differences(first, other)
 
 
 def _against(name: str, found: str, expected: str) -> str:

@@ -50,13 +50,13 @@ def losses(count: int, *, start: float = 3.0, off: float = 0.0) -> list[float]:
     return [start * math.exp(-at / 20) * (1 + off * at / (count - 1)) for at in range(count)]
 
 
-def measurement(kind: str = "peft-naive", repeat: int = 0, *, speed: float = 200.0, case: Case = CASE, **values: Any) -> Measurement:
+def measurement(kind: str = "peft-naive", repeat: int = 0, *, speed: float = 200.0, asked: Case = CASE, **values: Any) -> Measurement:
     """One repeat of a leg that trained at about `speed` tokens/s; `values` replace fields."""
     draw = random.Random(f"{kind} {repeat}")
-    curve = values.pop("losses", losses(case.warm_up_steps + case.steps))
-    tokens = WORK.tokens // case.steps
+    curve = values.pop("losses", losses(asked.warm_up_steps + asked.steps))
+    tokens = WORK.tokens // asked.steps
     steps = tuple(
-        Step(tokens / speed * (1 + draw.uniform(-0.05, 0.05)) * (3 if at == 0 else 1), tokens, tokens * 5 // 4, loss, at < case.warm_up_steps)
+        Step(tokens / speed * (1 + draw.uniform(-0.05, 0.05)) * (3 if at == 0 else 1), tokens, tokens * 5 // 4, loss, at < asked.warm_up_steps)
         for at, loss in enumerate(curve)
     )
     found = Measurement(
@@ -72,7 +72,7 @@ def measurement(kind: str = "peft-naive", repeat: int = 0, *, speed: float = 200
         git={"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
         machine=CPU,
         versions={"torch": "2.13.0", "peft": "0.21.0", "unsloth": "2026.10.9"},
-        case_values=case.differences(),
+        case_values=asked.model_dump(mode="json"),
         setup={"batch": {"value": "8 × 1", "reason": "TRL's default"}},
         outcome="done",
         work=WORK,

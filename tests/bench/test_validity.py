@@ -97,9 +97,9 @@ def test_a_loss_that_is_no_number_is_invalid(loss: float):
 
 
 def test_full_lora_and_qlora_may_differ_in_what_they_exchange_which_is_said():
-    lora = leg("peft-lora", case=FULL_OR_LORA)
-    full = leg("peft-full", case=FULL_OR_LORA, work=replace(WORK, r=0), losses=losses(10, off=0.5))
-    qlora = leg("peft-qlora", case=FULL_OR_LORA, work=replace(WORK, load_in_4bit=True, weights="cc" * 32), losses=losses(10, start=3.5))
+    lora = leg("peft-lora", asked=FULL_OR_LORA)
+    full = leg("peft-full", asked=FULL_OR_LORA, work=replace(WORK, r=0), losses=losses(10, off=0.5))
+    qlora = leg("peft-qlora", asked=FULL_OR_LORA, work=replace(WORK, load_in_4bit=True, weights="cc" * 32), losses=losses(10, start=3.5))
     found = judged(*lora, *full, *qlora)
     assert found.reference == "peft-full"
     assert {name: one.reasons for name, one in found.legs.items()} == {"peft-full": (), "peft-lora": (), "peft-qlora": ()}
@@ -110,15 +110,15 @@ def test_full_lora_and_qlora_may_differ_in_what_they_exchange_which_is_said():
 
 
 def test_full_and_lora_on_one_base_begin_with_one_loss_or_are_invalid():
-    lora = leg("peft-lora", case=FULL_OR_LORA, losses=losses(10, start=3.2))
-    assert reasons(*leg("peft-full", case=FULL_OR_LORA), *lora, name="peft-lora") == (
+    lora = leg("peft-lora", asked=FULL_OR_LORA, losses=losses(10, start=3.2))
+    assert reasons(*leg("peft-full", asked=FULL_OR_LORA), *lora, name="peft-lora") == (
         "not the work of peft-full: losses differ by more than 0.02: step 1: 3 and 3.2, 0.063 relative",
     )
 
 
 def test_full_and_lora_on_other_rows_are_invalid():
-    lora = leg("peft-lora", case=FULL_OR_LORA, work=replace(WORK, rows="ff" * 32))
-    assert reasons(*leg("peft-full", case=FULL_OR_LORA), *lora, name="peft-lora") == (
+    lora = leg("peft-lora", asked=FULL_OR_LORA, work=replace(WORK, rows="ff" * 32))
+    assert reasons(*leg("peft-full", asked=FULL_OR_LORA), *lora, name="peft-lora") == (
         "not the work of peft-full: rows ffffffffffff… against b2b2b2b2b2b2…",
     )
 
