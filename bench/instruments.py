@@ -1,0 +1,54 @@
+"""What is read while a leg runs: memory of host and device, and the energy that the card says it used."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def host_bytes() -> int:
+    """This process's resident memory now."""
+    return _status("VmRSS")
+
+
+def peak_host_bytes() -> int:
+    """Its peak since `forget_peak_host`."""
+    return _status("VmHWM")
+
+
+def forget_peak_host() -> None:
+    if CLEAR_REFS.exists():
+        CLEAR_REFS.write_text("5")  # resets VmHWM (proc(5))
+
+
+def _status(key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE) if STATUS.exists() else None
+    return int(found.group(1)) * 1024 if found else 0
+
+
+class Energy:
+    """The card's own counter, in joules since the driver was loaded; None where there is none.
+
+    NVML's nvmlDeviceGetTotalEnergyConsumption (Volta and later); the library comes with the driver. The whole card is counted,
+    whoever uses it.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        self.library = None
+        try:
+            library = ctypes.CDLL("libnvidia-ml.so.1")
+        except OSError:
+            return
+        self.handle = ctypes.c_void_p()
+        if library.nvmlInit_v2() == 0 and library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(self.handle)) == 0:
+            self.library = library
+
+    def joules(self) -> float | None:
+        if self.library is None:
+            return None
+        millijoules = ctypes.c_ulonglong()
+        failed = self.library.nvmlDeviceGetTotalEnergyConsumption(self.handle, ctypes.byref(millijoules))
+        return None if failed else millijoules.value / 1000
