@@ -11,8 +11,6 @@ from unsloth_ft.bench.statistics import FEWEST_REPEATS, Ratio, Spread, paired, s
 from unsloth_ft.bench.trials import LegResult
 from unsloth_ft.report.wording import size
 
-MEGABYTE = 1e6
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -44,20 +42,18 @@ class Figure:
             return "not measured"
         if found.repeats == 1:
             return self.show(found.median)
-        return f"{self.show(found.median)} [{self.bare(found.least)}, {self.bare(found.largest)}]"
-
-    def bare(self, value: float) -> str:
-        """Without the unit where the unit is the last word of it."""
-        return self.show(value).rpartition(" ")[0] or self.show(value)
+        median = self.show(found.median)
+        ends = [_without_unit(self.show(end), median) for end in (found.least, found.largest)]
+        return f"{median} [{', '.join(ends)}]"
 
     def verdict(self, ratio: Ratio | None) -> str:
-        """`faster by 1.80 × [1.62, 2.01]`, always with a ratio above 1; or `no difference`, with what could have been seen."""
+        """`faster by 1.80 × [1.62, 2.01]`, always with a ratio above 1; or `no difference`, with the smallest that would show."""
         if ratio is None:
             return "not measured"
         if ratio.difference == "unknown":
             return f"too few repeats ({ratio.repeats}; a verdict needs {FEWEST_REPEATS}): {times(ratio)}"
         if ratio.difference == "none":
-            return f"no difference: {times(ratio)}; {ratio.repeats} repeats would have shown {ratio.smallest:.0%}"
+            return f"no difference: {times(ratio)}; {ratio.smallest:.0%} would show"
         return f"{self.more} by {times(ratio)}" if ratio.difference == "more" else f"{self.less} by {times(ratio.inverse)}"
 
 
@@ -93,11 +89,22 @@ def joules_per_token(one: Measurement) -> float | None:
     return one.energy_joules / tokens if one.energy_joules is not None and tokens else None
 
 
+def cold(one: Measurement) -> bool:
+    """Whether nothing that the leg compiles was there yet: its first repeat of a call."""
+    return one.machine.get("caches") == "cold"
+
+
 def padding(one: Measurement) -> float | None:
     """Share of the tokens that went through the model and are none: what the leg wasted."""
     measured = [step for step in one.steps if not step.warm_up]
     computed = sum(step.computed_tokens for step in measured)
     return 1 - sum(step.tokens for step in measured) / computed if computed else None
+
+
+def _without_unit(shown: str, like: str) -> str:
+    """`1.52` of `1.52 GiB` beside another GiB; beside a MiB it stays whole."""
+    number, _, unit = shown.rpartition(" ")
+    return number if number and unit == like.rpartition(" ")[2] else shown
 
 
 def _factor(value: float) -> str:
@@ -126,7 +133,8 @@ ALLOCATED = _bytes("device memory, allocated", lambda one: one.peak_device_alloc
 HOST = _bytes("host memory", lambda one: one.peak_host_bytes)
 IMPORT = _seconds("imports", lambda one: one.import_seconds)
 LOAD = _seconds("model load", lambda one: one.load_seconds)
-WARM_UP = _seconds("warm-up", lambda one: one.warm_up_seconds)
+WARM_UP = _seconds("warm-up", lambda one: None if cold(one) else one.warm_up_seconds)
+COLD_WARM_UP = _seconds("warm-up that compiles", lambda one: one.warm_up_seconds if cold(one) else None)
 MATMUL_SHARE = Figure(
     "share of the matmul rate", lambda one: one.model_flops_utilisation, lambda value: f"{value:.1%}", more="more", less="less", better="more"
 )

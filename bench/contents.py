@@ -1,0 +1,111 @@
+"""What a report holds, in which order: the newest trial of each question, grouped by what the case asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from unsloth_ft.bench import tables
+from unsloth_ft.bench.measurement import Measurement
+from unsloth_ft.bench.standing import OURS, is_check, standings
+from unsloth_ft.bench.trials import Trial, machine, newest, trials
+from unsloth_ft.bench.validity import judge
+from unsloth_ft.report.wording import count
+
+# What a case measures -> (title, what is seen there), in the order of the page.
+SECTIONS = {
+    "training": ("Speed and memory", "Real tokens per second of the measured steps, without padding and without warm-up; peak memory minus the start."),
+    "sweep": ("How it grows", "The same case at several points."),
+    "context": ("The longest row that trains", "Tokens of one row, batch 1; under a memory cap the leg has no more than a card of that size."),
+    "data": ("Data preparation", "From the file to token ids and labels."),
+    "export": ("Export", "Seconds of a whole command."),
+    "startup": ("Start-up of the command line", "Seconds until a command has answered."),
+    "check": ("Checks of the bench itself", "Two identical legs must come out as no difference, and a leg that does other work must be found."),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that are shown together: one section's, or all points of one sweep or of one context case."""
+
+    kind: str
+    title: str
+    what: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def is_sweep(self) -> bool:
+        return self.kind in ("sweep", "context")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that a report says; both renderings take it from here."""
+
+    groups: tuple[Group, ...]
+    worse: tuple[str, ...]
+    nowhere_worse: str
+    problems: tuple[str, ...]
+    runs: tuple[tuple[str, list[tuple[str, str]], str], ...]
+    """(run, its facts, its versions)"""
+    older: tuple[str, ...]
+    origin: str
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for group in self.groups for trial in group.trials]
+
+
+def contents(measurements: Sequence[Measurement]) -> Contents:
+    every = trials(measurements)
+    shown = newest(every)
+    groups = tuple(_groups(shown))
+    stands = standings(shown)
+    worse = [str(one) for one in stands if one.worse]
+    return Contents(
+        groups=groups,
+        worse=tuple(worse),
+        nowhere_worse=_nowhere_worse(bool(stands)),
+        problems=tuple(f"{trial.title}: {text}" for trial in shown for text in tables.problems(trial, judge(trial))),
+        runs=tuple(_run(list(found)) for _, found in groupby(sorted(shown, key=lambda one: one.run), key=lambda one: one.run)),
+        older=tuple(f"{trial.run}: {trial.title}" for trial in every if trial not in shown),
+        origin=f"From {count(len(measurements), 'measurement')} in {count(len({one.run for one in measurements}), 'run')}.",
+    )
+
+
+def _groups(shown: Iterable[Trial]) -> list[Group]:
+    kinds: dict[str, list[Trial]] = {kind: [] for kind in SECTIONS}
+    for trial in shown:
+        kinds[_kind(trial)].append(trial)
+    found = []
+    for kind, (title, what) in SECTIONS.items():
+        if kind in ("sweep", "context"):
+            for _, points in groupby(kinds[kind], key=lambda one: (one.name, one.case.recipe, machine(one.example))):
+                same = tuple(sorted(points, key=lambda one: one.point))
+                found.append(Group(kind, f"{title}: {same[0].name}", f"{same[0].case.what} {what}", same))
+        elif kinds[kind]:
+            found.append(Group(kind, title, what, tuple(kinds[kind])))
+    return found
+
+
+def _kind(trial: Trial) -> str:
+    if is_check(trial):
+        return "check"
+    if trial.case.measures == "context":
+        return "context"
+    return "sweep" if trial.point else trial.case.measures
+
+
+def _run(found: list[Trial]) -> tuple[str, list[tuple[str, str]], str]:
+    facts = dict(tables.facts(found[0]))
+    kept = [(name, facts[name]) for name in ("machine", "date", "command", "git commit")]
+    if found[0].example.machine.get("gpu"):
+        kept.append(("driver", str(found[0].example.machine["gpu"].get("driver") or "unknown")))
+    return found[0].run, kept, ", ".join(f"{name} {version}" for name, version in sorted(found[0].example.versions.items()))
+
+
+def _nowhere_worse(compared: bool) -> str:
+    if not compared:
+        return f"{OURS} is in none of these cases."
+    return f"In none of these cases is {OURS} shown to be slower than another valid leg, or to need more memory."

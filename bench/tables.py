@@ -1,0 +1,188 @@
+"""Trials as tables of words: what the Markdown report, the page and the README show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from unsloth_ft.bench import figures
+from unsloth_ft.bench.figures import Figure, headline_of, memory_of
+from unsloth_ft.bench.measurement import Measurement
+from unsloth_ft.bench.standing import baseline
+from unsloth_ft.bench.trials import POINT_WORDS, LegResult, Trial
+from unsloth_ft.bench.validity import Judgement, judge
+
+BESIDES = (
+    figures.STEP,
+    figures.PADDING,
+    figures.IMPORT,
+    figures.LOAD,
+    figures.COLD_WARM_UP,
+    figures.WARM_UP,
+    figures.MATMUL_SHARE,
+    figures.ENERGY,
+    figures.ADAPTER,
+)
+MEMORY = (figures.RESERVED, figures.ALLOCATED, figures.HOST)
+NOTICED_CPU_SHARE = 0.1  # of the cores, used by others; what `bench run` says a line about too
+INVALID = "INVALID"
+
+
+@dataclass(frozen=True)
+class Table:
+    """`invalid` holds the numbers of the rows that nobody should read without their reasons."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    invalid: frozenset[int] = frozenset()
+
+
+def leg_table(trial: Trial, judgement: Judgement) -> Table:
+    """A row a leg: the case's figure and memory, each against the baseline."""
+    base = baseline(trial, judgement)
+    against = f"against {base.name}" if base else "against"
+    shown = [headline_of(trial.case.measures, base), *(figure for figure in MEMORY if _any(figure, trial.legs))]
+    columns = ["leg", *(name for figure in shown for name in (figure.title, against))]
+    rows = [(_leg_cell(leg, judgement), *_cells(leg, shown, base, judgement)) for leg in trial.legs]
+    invalid = frozenset(at for at, leg in enumerate(trial.legs) if not judgement.valid(leg.name))
+    return Table(tuple(columns), tuple(rows), invalid)
+
+
+def besides_table(trial: Trial, judgement: Judgement) -> Table | None:
+    """A row a leg: everything else that was measured; figures that no leg has are left out."""
+    shown = [figure for figure in BESIDES if _any(figure, trial.legs)]
+    legs = [leg for leg in trial.legs if leg.done]
+    if not shown or not legs:
+        return None
+    rows = [(_leg_cell(leg, judgement), *(figure.told(figure.spread(leg)) for figure in shown)) for leg in legs]
+    return Table(
+        ("leg", *(figure.title for figure in shown)),
+        tuple(rows),
+        frozenset(at for at, leg in enumerate(legs) if not judgement.valid(leg.name)),
+    )
+
+
+def point_table(points: Sequence[Trial], figure: Figure | None = None) -> Table:
+    """A row a point of a sweep or a memory cap, a column a leg. `figure`: another one than the case's own."""
+    names = list(dict.fromkeys(leg.name for trial in points for leg in trial.legs))
+    rows = []
+    for trial in points:
+        legs, judgement = {leg.name: leg for leg in trial.legs}, judge(trial)
+        chosen = figure or headline_of(trial.case.measures, trial.legs[0])
+        rows.append((point_words(trial), *(_point_cell(legs.get(name), chosen, judgement) for name in names)))
+    return Table(("", *names), tuple(rows))
+
+
+def point_words(trial: Trial) -> str:
+    return ", ".join(POINT_WORDS.get(field, field + " {:,}").format(value) for field, value in trial.point) or "all memory"
+
+
+def problems(trial: Trial, judgement: Judgement) -> list[str]:
+    """Every leg that is invalid or didn't finish, with its reason; the first line of a sentence names the leg."""
+    found = []
+    for leg in trial.legs:
+        found += [f"{leg.name} is {INVALID}: {reason}" for reason in judgement.legs[leg.name].reasons]
+        found += [f"{leg.name}, {repeats}: {text}" for repeats, text in _outcomes(leg)]
+    return found
+
+
+def losses_sentence(trial: Trial, judgement: Judgement) -> str:
+    """The proof that all did the same: how far apart the trajectories are, between legs and between repeats."""
+    gaps = [(name, found.gap) for name, found in judgement.legs.items() if found.gap and name != judgement.reference and not found.reasons]
+    repeats = [found.repeats for found in judgement.legs.values() if found.repeats and not found.reasons]
+    said = []
+    if gaps:
+        name, worst = max(gaps, key=lambda pair: pair[1].relative)
+        which = "losses" if trial.case.same_losses else "first losses"
+        said.append(
+            f"All valid legs have {judgement.reference}'s {which} to the bit."
+            if worst.relative == 0
+            else f"The valid legs' {which} are within {worst.relative:.2g} of {judgement.reference}'s, relative; the band is"
+            f" {trial.case.loss_band:.2g} (farthest: {name}, step {worst.step}, {worst.other:.6g} against {worst.one:.6g})."
+        )
+    if repeats:
+        apart = max(gap.relative for gap in repeats)
+        said.append("Repeats of a leg have the same losses to the bit." if apart == 0 else f"Repeats of a leg are within {apart:.2g}.")
+    return " ".join(said)
+
+
+def notes(trial: Trial, judgement: Judgement) -> list[str]:
+    """What is said beside the figures: other versions, exchanged values, a machine that wasn't quiet, results of changed code."""
+    found = [f"{name} against {judgement.reference}: {note}" for name, agreement in judgement.legs.items() for note in agreement.notes]
+    measured = [one for leg in trial.legs for one in leg.measurements]
+    share = max((_others_share(one) for one in measured), default=0.0)
+    if share > NOTICED_CPU_SHARE:
+        found.append(f"Not a quiet machine: other processes used up to {share:.0%} of the cores around the repeats.")
+    if any(one.git.get("changed") for one in measured):
+        found.append("The code was changed after the commit that is named.")
+    if any(one.process == "kept" for one in measured):
+        found.append("Each leg's process stayed loaded for all repeats.")
+    return found
+
+
+def facts(trial: Trial) -> list[tuple[str, str]]:
+    """Where a trial's figures come from."""
+    from unsloth_ft.bench.trials import machine
+    from unsloth_ft.report.wording import count, moment
+
+    one, repeats = trial.example, max(len(leg.measurements) for leg in trial.legs)
+    commit = one.git.get("commit") or "unknown"
+    return [
+        ("recipe", trial.case.recipe),
+        ("machine", machine(one)),
+        ("run", trial.run),
+        ("repeats", count(repeats, "interleaved repeat") if repeats > 1 else "1"),
+        ("date", moment(one.date)),
+        ("command", " ".join(one.command)),
+        ("git commit", commit),
+    ]
+
+
+def _cells(leg: LegResult, shown: Iterable[Figure], base: LegResult | None, judgement: Judgement) -> list[str]:
+    cells = []
+    for figure in shown:
+        found = figure.spread(leg)
+        cells += [_outcome_word(leg) if not leg.done else figure.told(found), _against(leg, figure, base, judgement)]
+    return cells
+
+
+def _against(leg: LegResult, figure: Figure, base: LegResult | None, judgement: Judgement) -> str:
+    if not judgement.valid(leg.name):
+        return INVALID
+    if base is None or not leg.done:
+        return ""
+    return "1" if leg is base else figure.verdict(figure.ratio(leg, base))
+
+
+def _leg_cell(leg: LegResult, judgement: Judgement) -> str:
+    return leg.name if judgement.valid(leg.name) else f"{leg.name} ({INVALID})"
+
+
+def _point_cell(leg: LegResult | None, figure: Figure, judgement: Judgement) -> str:
+    if leg is None:
+        return "not run"
+    text = figure.told(figure.spread(leg)) if leg.done else _outcome_word(leg)
+    return text if judgement.valid(leg.name) else f"{text} ({INVALID})"
+
+
+def _outcome_word(leg: LegResult) -> str:
+    return leg.not_done[0].outcome.replace("_", " ")
+
+
+def _outcomes(leg: LegResult) -> list[tuple[str, str]]:
+    """(repeats, what became of them) of those that didn't finish; equal ones together. Repeats are counted from 1."""
+    told: dict[str, list[int]] = {}
+    for one in leg.not_done:
+        last = one.error.strip().splitlines()[-1:] or [""]
+        told.setdefault(f"{one.outcome.replace('_', ' ')}: {last[0]}".rstrip(": "), []).append(one.repeat + 1)
+    return [(f"repeat {', '.join(map(str, numbers))}", text) for text, numbers in told.items()]
+
+
+def _any(figure: Figure, legs: Iterable[LegResult]) -> bool:
+    return any(figure.values(leg) for leg in legs)
+
+
+def _others_share(one: Measurement) -> float:
+    """Of the cores, used by others just before and after; 0 where nothing was recorded."""
+    samples = [one.machine.get(name) or {} for name in ("load_before", "load_after")]
+    return max((sample.get("cpu_share") or 0.0 for sample in samples), default=0.0)
