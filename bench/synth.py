@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +47,9 @@ def synthesize(
     parameters = list(architecture.parameters(count))
     needed = sum(stored_bytes(parameter, quantized=quantized) for parameter in parameters) + OTHER_BYTES
     _check_disk(out, needed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with _staged(out, needed) as staging:
         _write_texts(architecture, staging, layers=count, quantized=quantized)
         _write_weights(architecture, parameters, staging, quantized=quantized, seed=seed, device=device)
-        staging.chmod(0o755)  # mkdtemp makes it private
-        os.rename(staging, out)  # an empty folder gives way
-    except OSError as error:
-        raise MachineError(f"{out}: writing failed ({error.strerror or error}). {needed / 1e9:.1f} GB are needed.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return out
 
 
@@ -66,6 +59,27 @@ def stored_bytes(parameter: Parameter, *, quantized: bool) -> int:
         return 2 * parameter.size
     blocks = -(-parameter.size // NF4_BLOCK)
     return -(-parameter.size // 2) + blocks + 4 * -(-blocks // NESTED_BLOCK) + NF4_OVERHEAD_BYTES
+
+
+@contextmanager
+def _staged(out: Path, needed: int) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when all is written, and goes when it isn't. Raises MachineError when writing fails."""
+    from safetensors import SafetensorError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise MachineError(f"{out.parent}: can't be written ({error.strerror}). Name a folder that can.") from error
+    try:
+        yield staging
+        for path in (staging, *staging.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # mkdtemp's folders and safetensors' files are private
+        os.rename(staging, out)  # an empty folder gives way
+    except (OSError, SafetensorError) as error:
+        raise MachineError(f"{out}: writing failed ({error}). {needed / 1e9:.1f} GB are needed; free some space, try again.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _checked_layers(recipe: str, architecture: Architecture, layers: int | None) -> int:

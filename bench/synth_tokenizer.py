@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Llama 3's pre-tokenizer (llama_models/llama3/tokenizer.py), one of the rules that llama.cpp knows.
-PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# How text is cut before merging. transformers builds Qwen2's tokenizer by its own rule whatever tokenizer.json says, so Qwen has that one,
+# the others Llama 3's; both are known to llama.cpp. From llama_models/llama3/tokenizer.py and transformers' tokenization_qwen2.py.
+QWEN2_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = QWEN2_PATTERN.replace(r"|\p{N}| ?", r"|\p{N}{1,3}| ?")
 IN_TRIPLES = 48  # commonest bytes; 256 + 256² + 48³ = 176,384 tokens, more than any vocabulary here
 
 LLAMA3_TEMPLATE = (
@@ -47,6 +49,10 @@ class Special:
     template: str
     adds_bos: bool = False
     """Whether text gets the bos token in front of it."""
+    pattern: str = LLAMA3_PATTERN
+    normalizer: dict[str, str] | None = None
+    ignore_merges: bool = True
+    """Llama 3: a piece of text that is a word is that word, whatever its merges would make of it."""
 
     def id_of(self, token: str) -> int:
         return self.first + self.tokens.index(token)
@@ -75,8 +81,19 @@ _SMOLLM2_TOKENS = (
 )
 
 
-def _chatml(first: int, tokens: tuple[str, ...], bos: str | None, ends: tuple[str, ...]) -> Special:
-    return Special(first, tokens, bos, eos="<|im_end|>", pad="<|endoftext|>", ends=ends, template=CHATML_TEMPLATE)
+def _qwen(tokens: tuple[str, ...]) -> Special:
+    return Special(
+        151643,
+        tokens,
+        bos=None,
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        ends=("<|im_end|>", "<|endoftext|>"),
+        template=CHATML_TEMPLATE,
+        pattern=QWEN2_PATTERN,
+        normalizer={"type": "NFC"},
+        ignore_merges=False,
+    )
 
 
 # From the models' tokenizer.json, tokenizer_config.json and generation_config.json on the hub.
@@ -102,9 +119,17 @@ SPECIAL = {
         template=MISTRAL_TEMPLATE,
         adds_bos=True,
     ),
-    "qwen2": _chatml(151643, _QWEN2_TOKENS, None, ("<|im_end|>", "<|endoftext|>")),
-    "qwen3": _chatml(151643, _QWEN3_TOKENS, None, ("<|im_end|>", "<|endoftext|>")),
-    "smollm2": _chatml(0, _SMOLLM2_TOKENS, "<|im_start|>", ("<|im_end|>",)),
+    "qwen2": _qwen(_QWEN2_TOKENS),
+    "qwen3": _qwen(_QWEN3_TOKENS),
+    "smollm2": Special(
+        0,
+        _SMOLLM2_TOKENS,
+        bos="<|im_start|>",
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        ends=("<|im_end|>",),
+        template=CHATML_TEMPLATE,
+    ),
 }
 
 
@@ -121,11 +146,11 @@ def write_tokenizer(special: Special, folder: Path, *, vocab_size: int, longest:
         "truncation": None,
         "padding": None,
         "added_tokens": [_added(special.first + i, token) for i, token in enumerate(special.tokens)],
-        "normalizer": None,
+        "normalizer": special.normalizer,
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False},
+                {"type": "Split", "pattern": {"Regex": special.pattern}, "behavior": "Isolated", "invert": False},
                 _byte_level(use_regex=False),
             ],
         },
@@ -162,7 +187,7 @@ def _bpe(special: Special, vocab_size: int) -> dict[str, Any]:
         "end_of_word_suffix": None,
         "fuse_unk": False,
         "byte_fallback": False,
-        "ignore_merges": True,
+        "ignore_merges": special.ignore_merges,
         "vocab": vocabulary,
         "merges": [list(parts) for parts in words if len(parts) == 2],
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import click
 
+from unsloth_ft.bench.synth import SEED, synthesize
 from unsloth_ft.cli.options import JSON, print_json
-
-SEED = 3407  # of Unsloth's notebooks, and every recipe's
 
 
 @click.command("synth")
@@ -23,11 +24,6 @@ def synth(recipe: str, out: Path, layers: int | None, nf4: bool, seed: int, as_j
 
     For measuring speed and memory on a machine without a hub; it knows nothing and learns nothing worth keeping.
     """
-    import json
-    import time
-
-    from unsloth_ft.bench.synth import synthesize
-
     started = time.perf_counter()
     folder = synthesize(recipe, out, layers=layers, quantized=nf4, seed=seed)
     seconds = time.perf_counter() - started
