@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from unsloth_ft.errors import UserError, nearest
 
 KINDS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "peft-full", "peft-lora", "peft-qlora")
+DATA_KINDS = ("prepare-ours", "prepare-datasets")
+EXPORT_KINDS = ("merge", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
+STARTUP_KINDS = ("cli-help", "cli-recipes", "cli-plan", "cli-doctor")
+COMMAND_KINDS = (*DATA_KINDS, *EXPORT_KINDS, *STARTUP_KINDS)
 FOUR_LEGS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan")
 
 Count = Annotated[int, Field(ge=1)]
@@ -34,9 +38,10 @@ class Lengths(Section):
 
 
 class Leg(Section):
-    """One side of a comparison. `kind` says how it trains (bench/legs.py); the rest is for checks of the bench itself."""
+    """One side of a comparison. `kind` says how it trains (bench/legs.py) or what it does (bench/commands.py); the rest is for checks of
+    the bench itself."""
 
-    kind: Literal[KINDS]  # type: ignore[valid-type]
+    kind: Literal[(*KINDS, *COMMAND_KINDS)]  # type: ignore[valid-type]
     name: str = ""
     """How it is called in the report; empty: its kind."""
     seed: int | None = None

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,14 @@ from unsloth_ft.bench.schedule import Round
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.record import now, versions, without_folders
 
-WORKER = "unsloth_ft.bench.leg_worker"
+# What a case measures -> the program that measures it.
+WORKERS = {
+    "training": "unsloth_ft.bench.leg_worker",
+    "context": "unsloth_ft.bench.context_worker",
+    "data": "unsloth_ft.bench.command_worker",
+    "export": "unsloth_ft.bench.command_worker",
+    "startup": "unsloth_ft.bench.command_worker",
+}
 MATMUL_WORKER = "unsloth_ft.bench.matmul_worker"
 MATMUL_DTYPE = "bfloat16"  # the training's
 MATMUL_SECONDS = 120  # a limit; it takes a few
@@ -49,7 +56,7 @@ class Call:
     """A leg's process stays loaded for all its repeats at one point."""
     end: float = float("inf")
     """time.monotonic() after which nothing begins, and what runs is ended."""
-    worker: str = WORKER
+    workers: Mapping[str, str] = field(default_factory=WORKERS.copy)
     answer_seconds: float = ANSWER_SECONDS
     sample_seconds: float = load.SAMPLE_SECONDS
 
@@ -89,9 +96,8 @@ class Bench:
         try:
             told = self._answer(round_, leg, repeat)
         except WorkerError as error:
-            self._close(leg)
             told = {"outcome": error.outcome, "error": str(error)}
-        if not self.call.keep_loaded:
+        if not self.call.keep_loaded or told["outcome"] != "done":  # after a failed step nobody knows what is left of it
             self._close(leg)
         self.took_seconds[str(round_), leg.title] = time.monotonic() - before
         around = {"load_before": quiet, "load_after": self._load(), "caches": "cold" if cold else "warm"}
@@ -142,10 +148,10 @@ class Bench:
             "device": self.call.device,
             "matmul_flops_per_second": self.matmul_flops_per_second,
             "scratch": str(folder),
+            "repeats": round_.case.repeats if self.call.keep_loaded else 1,
         }
-        return Worker(
-            self.call.worker, request, folder=folder, environment=processes.environment(threads=self.call.threads, caches=caches)
-        )
+        environment = processes.environment(threads=self.call.threads, caches=caches)
+        return Worker(self.call.workers[round_.case.measures], request, folder=folder, environment=environment)
 
     def _caches(self, leg: Leg) -> Path:
         # A leg's own, empty at the start of the call: its first process compiles, as a user's first run does, the others find it done.
@@ -178,7 +184,6 @@ class Bench:
             "case_values": without_folders(round_.case.model_dump(mode="json"), private),
             "setup": {},
             "outcome": "done",
-            "matmul_flops_per_second": self.matmul_flops_per_second,
         }
         told = without_folders(told, private)
         parts = {

@@ -41,7 +41,7 @@ def measure(home: Path) -> Callable[..., list[Measurement]]:
 
 
 def call(home: Path, **changed: object) -> Call:
-    values = {"worker": "tests.bench.protocol_worker", "busy_ok": True, "sample_seconds": 0.02, "models": {CASE.recipe: home / "models" / "tiny"}}
+    values = {"workers": {"training": "tests.bench.protocol_worker"}, "busy_ok": True, "sample_seconds": 0.02, "models": {CASE.recipe: home / "models" / "tiny"}}
     common = {"run": "a-run", "out": home / "out", "command": ["unsloth-ft", "bench", "run"], "hardware": CPU, "threads": 2}
     return Call(**(common | values | changed))  # type: ignore[arg-type]
 
