@@ -51,8 +51,8 @@ def sample(gpu: Gpu | None, *, seconds: float = SAMPLE_SECONDS) -> Load:
 def obstacles(load: Load) -> list[str]:
     """Why nothing measured now would be worth keeping; each with its limit."""
     found = []
-    if load.cpu_share is not None and load.cpu_share > REFUSED_CPU_SHARE:
-        found.append(f"other processes use {load.cpu_share:.0%} of the cores; at most {REFUSED_CPU_SHARE:.0%} is accepted")
+    if load.cpu_share is not None and load.cpu_share >= REFUSED_CPU_SHARE:
+        found.append(f"other processes use {load.cpu_share:.0%} of the cores; less than {REFUSED_CPU_SHARE:.0%} is accepted")
     if load.gpu_processes:
         found.append(f"{load.gpu_processes} other compute processes are on the card; none is accepted")
     busy, used = (load.gpu or {}).get("utilization.gpu"), (load.gpu or {}).get("memory.used")
