@@ -298,6 +298,11 @@ def plan_of(setup_: Setup, situation: Situation, recipe: Any, resolve: Any) -> A
     )
 
 
+def trained_dtype(trainer: Any) -> str:
+    """Of the weights that are trained."""
+    return ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trainer.model.parameters() if parameter.requires_grad}))
+
+
 def adapter_bytes(trainer: Any, scratch: Path) -> int | None:
     """Size of the adapter's weights file, written once."""
     if not hasattr(trainer.model, "peft_config"):
@@ -334,7 +339,7 @@ def main(path: str) -> None:
         "import_seconds": imported - begun,
         "load_seconds": load_seconds,
         "versions": versions(),
-        "setup": chosen.as_json(),
+        "setup": chosen.as_json() | {"trained_dtype": {"value": trained_dtype(loaded[0]), "reason": "as library and trainer left it"}},
         "adapter_bytes": adapter_bytes(loaded[0], request.scratch),
     }
     line.say("ready", measured=ready)

@@ -143,6 +143,7 @@ class Contract:
         out = self.out()
         run.train(model, self.backend, out)
         return {
+            "dtypes": sorted({str(parameter.dtype) for parameter in names.values() if parameter.requires_grad}),
             "quantized": sum(type(module).__module__ == "bitsandbytes.nn.modules" for module in model.modules()),
             "moved_base": [name for name, parameter in names.items() if not parameter.requires_grad and before[name] != digest(parameter)],
             "still_adapter": [name for name, parameter in names.items() if parameter.requires_grad and before[name] == digest(parameter)],

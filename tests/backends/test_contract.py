@@ -166,6 +166,10 @@ def test_four_bit_quantizes_every_projection_and_trains_on_a_cpu(found: Measured
     assert four_bit["eval_loss"]["3"] < four_bit["eval_loss"]["0"]
 
 
+def test_adapters_of_a_four_bit_base_stay_float32_in_training(found: Measured):
+    assert found["four_bit"]["dtypes"] == ["torch.float32"]
+
+
 def test_four_bit_gradients_are_whole_after_an_evaluation(measured: Callable[[str], Measured]):
     vanilla, product = (measured(name)["four_bit"] for name in BACKENDS)
     assert product["loss"] == pytest.approx(vanilla["loss"], abs=0.01)

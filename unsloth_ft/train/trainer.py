@@ -45,12 +45,16 @@ class Trainer(SFTTrainer):
         self.checkpoints_kept = 2
         self.micro_batches: list[tuple[list[Row], torch.Tensor]] = []
         self.step_tokens = 0
+        trained = [(parameter, parameter.data) for parameter in kwargs["model"].parameters() if parameter.requires_grad]
         super().__init__(
             train_dataset=dataset(rows),
             eval_dataset=dataset(held_out),
             data_collator=partial(collate, padding_id=padding_id),
             **kwargs,
         )
+        # TRL rounds the adapters of a 4-bit base to bfloat16, where small rates stop learning; they stay as the backend made them.
+        for parameter, values in trained:
+            parameter.data = values
         self.add_callback(_Guard(self))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthSampler:
