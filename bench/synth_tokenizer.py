@@ -1,4 +1,4 @@
-"""A tokenizer for a checkpoint with random weights: byte-level BPE of the model's real size, with its real special tokens at their real ids.
+"""A tokenizer for a checkpoint with random weights: byte-level BPE of the real size, with the real special tokens at their real ids.
 
 The words are not the model's: every pair of bytes is a token, then triples of the common ones. Text comes out two to three bytes a token
 (real ones: about four), and every id of the vocabulary stands for something.

@@ -60,8 +60,8 @@ def test_transformers_reads_the_rotary_frequencies_from_the_config(model: str, t
 
 
 def test_the_special_tokens_have_the_published_ids():
-    ids = {name: {token: special.id_of(token) for token in (special.bos, special.eos, special.pad) if token} for name, special in SPECIAL.items()}
-    assert ids == {
+    named = {name: (special.bos, special.eos, special.pad) for name, special in SPECIAL.items()}
+    assert {name: {token: SPECIAL[name].id_of(token) for token in tokens if token} for name, tokens in named.items()} == {
         "llama3": {"<|begin_of_text|>": 128000, "<|eot_id|>": 128009, "<|finetune_right_pad_id|>": 128004},
         "mistral-v3": {"<s>": 1, "</s>": 2, "[control_768]": 770},
         "qwen2": {"<|im_end|>": 151645, "<|endoftext|>": 151643},
