@@ -145,7 +145,10 @@ def _missing(one: Side, other: Side) -> list[str]:
     if one.leg and other.leg:
         theirs |= {(_key(trial), one.leg) for trial in other.trials}
     return [
-        f"only in {one.name}: {trial.title}, {leg.name}" for trial in one.trials for leg in trial.legs if (_key(trial), leg.name) not in theirs
+        f"only in {one.name}: {trial.title}, {leg.name}"
+        for trial in one.trials
+        for leg in trial.legs
+        if (_key(trial), leg.name) not in theirs
     ]
 
 

@@ -8,21 +8,39 @@ from itertools import groupby
 
 from unsloth_ft.bench import tables
 from unsloth_ft.bench.measurement import Measurement
-from unsloth_ft.bench.standing import OURS, is_check, standings
-from unsloth_ft.bench.trials import Trial, machine, newest, trials
+from unsloth_ft.bench.standing import is_check, standings, worse_sentences
+from unsloth_ft.bench.trials import Trial, machine, newest, told_apart, trials
 from unsloth_ft.bench.validity import judge
 from unsloth_ft.report.wording import count
 
 # What a case measures -> (title, what is seen there), in the order of the page.
 SECTIONS = {
-    "training": ("Speed and memory", "Real tokens per second of the measured steps, without padding and without warm-up; peak memory minus the start."),
+    "training": (
+        "Speed and memory",
+        "Real tokens per second of the measured steps, without padding and without warm-up; peak memory minus the start.",
+    ),
     "sweep": ("How it grows", "The same case at several points."),
-    "context": ("The longest row that trains", "Tokens of one row, batch 1; under a memory cap the leg has no more than a card of that size."),
+    "context": (
+        "The longest row that trains",
+        "Tokens of one row, batch 1; under a memory cap the leg has no more than a card of that size.",
+    ),
     "data": ("Data preparation", "From the file to token ids and labels."),
     "export": ("Export", "Seconds of a whole command."),
     "startup": ("Start-up of the command line", "Seconds until a command has answered."),
-    "check": ("Checks of the bench itself", "Two identical legs must come out as no difference, and a leg that does other work must be found."),
+    "check": (
+        "Checks of the bench itself",
+        "Two identical legs must come out as no difference, and a leg that does other work must be found.",
+    ),
 }
+
+
+HOW_TO_READ = (
+    "Figures are medians over the repeats with [least, largest], or one number where all are equal. Legs take turns, so repeat k of"
+    " one leg is compared with repeat k of the other: the geometric mean of the ratios, with Student's 95\N{NO-BREAK SPACE}% interval."
+    " It is called a difference where the interval leaves out 1 and the mean is more than 2\N{NO-BREAK SPACE}% away from it; of equal"
+    " legs, one comparison in twenty may still pass by chance. A leg that did other work (weights, rows, tokens, steps, seed, …), or"
+    " whose losses leave the band, is INVALID, with the reason; its figures stand, and are compared with none."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class Contents:
     """(run, its facts, its versions)"""
     older: tuple[str, ...]
     origin: str
+    how_to_read: str = HOW_TO_READ
 
     @property
     def trials(self) -> list[Trial]:
@@ -59,17 +78,17 @@ class Contents:
 
 def contents(measurements: Sequence[Measurement]) -> Contents:
     every = trials(measurements)
-    shown = newest(every)
+    latest = newest(every)
+    shown = told_apart(latest)
     groups = tuple(_groups(shown))
     stands = standings(shown)
-    worse = [str(one) for one in stands if one.worse]
     return Contents(
         groups=groups,
-        worse=tuple(worse),
+        worse=tuple(worse_sentences(stands)),
         nowhere_worse=_nowhere_worse(bool(stands)),
-        problems=tuple(f"{trial.title}: {text}" for trial in shown for text in tables.problems(trial, judge(trial))),
+        problems=tuple(f"{trial.title}: {text}" for trial in shown if not is_check(trial) for text in tables.problems(trial, judge(trial))),
         runs=tuple(_run(list(found)) for _, found in groupby(sorted(shown, key=lambda one: one.run), key=lambda one: one.run)),
-        older=tuple(f"{trial.run}: {trial.title}" for trial in every if trial not in shown),
+        older=tuple(f"{trial.run}: {trial.title}" for trial in every if trial not in latest),
         origin=f"From {count(len(measurements), 'measurement')} in {count(len({one.run for one in measurements}), 'run')}.",
     )
 
@@ -77,24 +96,16 @@ def contents(measurements: Sequence[Measurement]) -> Contents:
 def _groups(shown: Iterable[Trial]) -> list[Group]:
     kinds: dict[str, list[Trial]] = {kind: [] for kind in SECTIONS}
     for trial in shown:
-        kinds[_kind(trial)].append(trial)
+        kinds[tables.kind_of(trial)].append(trial)
     found = []
     for kind, (title, what) in SECTIONS.items():
         if kind in ("sweep", "context"):
             for _, points in groupby(kinds[kind], key=lambda one: (one.name, one.case.recipe, machine(one.example))):
                 same = tuple(sorted(points, key=lambda one: one.point))
-                found.append(Group(kind, f"{title}: {same[0].name}", f"{same[0].case.what} {what}", same))
+                found.append(Group(kind, f"{title}: {same[0].called}", f"{same[0].case.what} {what}", same))
         elif kinds[kind]:
             found.append(Group(kind, title, what, tuple(kinds[kind])))
     return found
-
-
-def _kind(trial: Trial) -> str:
-    if is_check(trial):
-        return "check"
-    if trial.case.measures == "context":
-        return "context"
-    return "sweep" if trial.point else trial.case.measures
 
 
 def _run(found: list[Trial]) -> tuple[str, list[tuple[str, str]], str]:
@@ -107,5 +118,5 @@ def _run(found: list[Trial]) -> tuple[str, list[tuple[str, str]], str]:
 
 def _nowhere_worse(compared: bool) -> str:
     if not compared:
-        return f"{OURS} is in none of these cases."
-    return f"In none of these cases is {OURS} shown to be slower than another valid leg, or to need more memory."
+        return "No case here has a leg of ours beside another valid one."
+    return "In none of these cases is our leg slower than another valid one, or in need of more memory, as far as the repeats can show."

@@ -37,10 +37,10 @@ class Figure:
         return paired(self.values(ours), self.values(theirs))
 
     def told(self, found: Spread | None) -> str:
-        """`192 tokens/s [190, 195]`; one repeat has no spread."""
+        """`192 tokens/s [190, 195]`; one repeat, or equal ones, have no spread."""
         if found is None:
             return "not measured"
-        if found.repeats == 1:
+        if found.least == found.largest:
             return self.show(found.median)
         median = self.show(found.median)
         ends = [_without_unit(self.show(end), median) for end in (found.least, found.largest)]
@@ -73,6 +73,11 @@ def step_seconds(one: Measurement) -> float | None:
     """The median of the measured steps."""
     measured = [step.seconds for step in one.steps if not step.warm_up]
     return statistics.median(measured) if measured else None
+
+
+def all_seconds(one: Measurement) -> float | None:
+    """What takes longer with more rows: all measured steps, or the command."""
+    return command_seconds(one) or sum(step.seconds for step in one.steps if not step.warm_up) or None
 
 
 def command_seconds(one: Measurement) -> float | None:
@@ -125,9 +130,12 @@ def _seconds(title: str, read: Callable[[Measurement], float | None]) -> Figure:
 
 SPEED = Figure("speed", lambda one: one.tokens_per_second, _rate("tokens/s"), more="faster", less="slower", better="more")
 ROWS = Figure("speed", rows_per_second, _rate("rows/s"), more="faster", less="slower", better="more")
-LONGEST = Figure("longest row", lambda one: one.longest_tokens, lambda value: f"{value:,.0f} tokens", more="longer", less="shorter", better="more")
+LONGEST = Figure(
+    "longest row", lambda one: one.longest_tokens, lambda value: f"{value:,.0f} tokens", more="longer", less="shorter", better="more"
+)
 SECONDS = _seconds("time", command_seconds)
 STEP = _seconds("step", step_seconds)
+ALL = _seconds("time for all rows", all_seconds)
 RESERVED = _bytes("device memory, reserved", lambda one: one.peak_device_reserved_bytes)
 ALLOCATED = _bytes("device memory, allocated", lambda one: one.peak_device_allocated_bytes)
 HOST = _bytes("host memory", lambda one: one.peak_host_bytes)
@@ -136,7 +144,12 @@ LOAD = _seconds("model load", lambda one: one.load_seconds)
 WARM_UP = _seconds("warm-up", lambda one: None if cold(one) else one.warm_up_seconds)
 COLD_WARM_UP = _seconds("warm-up that compiles", lambda one: one.warm_up_seconds if cold(one) else None)
 MATMUL_SHARE = Figure(
-    "share of the matmul rate", lambda one: one.model_flops_utilisation, lambda value: f"{value:.1%}", more="more", less="less", better="more"
+    "share of the matmul rate",
+    lambda one: one.model_flops_utilisation,
+    lambda value: f"{value:.1%}",
+    more="more",
+    less="less",
+    better="more",
 )
 ENERGY = Figure("energy", joules_per_token, lambda value: f"{value:.3g} J/token", more="more", less="less", better="less")
 PADDING = Figure("padding", padding, lambda value: f"{value:.1%}", more="more", less="less", better="less")

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unsloth_ft.bench import figures, tables
+from unsloth_ft.bench import tables
 from unsloth_ft.bench.contents import Contents, Group
 from unsloth_ft.bench.tables import Table
 from unsloth_ft.bench.trials import Trial
 from unsloth_ft.bench.validity import judge
 
-HOW_TO_READ = (
-    "Figures are medians over the repeats with [least, largest]. Legs take turns, so repeat k of one leg is compared with repeat k of the"
-    " other: the geometric mean of the ratios, with Student's 95 % interval. It is called a difference only where the interval"
-    " leaves out 1 and the mean is more than 2 % from it; of equal legs, one comparison in twenty may still pass the interval by chance. A leg that"
-    " did other work (weights, rows, tokens, steps, seed, …) or whose losses leave the band is INVALID, with the reason."
-)
-
 
 def render(contents: Contents) -> str:
-    lines = ["# Bench report", "", contents.origin, "", HOW_TO_READ, ""]
+    lines = ["# Bench report", "", contents.origin, "", contents.how_to_read, ""]
     lines += ["## Where we are slower, or need more", "", *_list(contents.worse or [contents.nowhere_worse]), ""]
     if contents.problems:
         lines += ["## Invalid or not finished", "", *_list(contents.problems), ""]
@@ -33,9 +26,17 @@ def render(contents: Contents) -> str:
 
 def table_lines(table: Table) -> list[str]:
     """A table of GitHub's Markdown; an invalid row's leg is bold."""
-    rows = [[f"**{cell}**" if at in table.invalid and not number else cell for number, cell in enumerate(row)] for at, row in enumerate(table.rows)]
+    rows = [
+        [f"**{cell}**" if at in table.invalid and not number else cell for number, cell in enumerate(row)]
+        for at, row in enumerate(table.rows)
+    ]
     cells = [list(table.columns), ["---"] * len(table.columns), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
+    return ["| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]
+
+
+def escaped(text: str) -> str:
+    """An error message's markup is text here, and stays on its line."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
 
 
 def _group(group: Group) -> Iterator[str]:
@@ -56,17 +57,22 @@ def _trial(trial: Trial) -> Iterator[str]:
         yield from (*table_lines(besides), "")
     said = [tables.losses_sentence(trial, judgement), *tables.problems(trial, judgement), *tables.notes(trial, judgement)]
     yield from (*_list([text for text in said if text]), "")
-    yield from (", ".join(f"{name}: {value}" for name, value in tables.facts(trial)[:4]) + ".", "")
+    setup = tables.setup_table(trial)
+    if setup:
+        yield from ("<details><summary>What each leg does, and why</summary>", "", *table_lines(setup), "", "</details>", "")
+    yield from (_facts(trial), "")
 
 
 def _sweep(points: Sequence[Trial]) -> Iterator[str]:
-    yield from (*table_lines(tables.point_table(points)), "")
-    for figure in (*tables.MEMORY, figures.STEP):
-        if any(figure.values(leg) for trial in points for leg in trial.legs):
-            yield from (f"{figure.title.capitalize()}:", "", *table_lines(tables.point_table(points, figure)), "")
+    for figure in tables.point_figures(points):
+        yield from (f"{figure.title.capitalize()}:", "", *table_lines(tables.point_table(points, figure)), "")
     yield from _list([f"{trial.title}: {text}" for trial in points for text in tables.problems(trial, judge(trial))])
     yield ""
-    yield from (", ".join(f"{name}: {value}" for name, value in tables.facts(points[0])[:4]) + ".", "")
+    yield from (_facts(points[0]), "")
+
+
+def _facts(trial: Trial) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in tables.facts(trial)[:4]) + "."
 
 
 def _provenance(contents: Contents) -> Iterator[str]:
@@ -77,4 +83,4 @@ def _provenance(contents: Contents) -> Iterator[str]:
 
 
 def _list(texts: Sequence[str]) -> list[str]:
-    return [f"- {text}" for text in texts]
+    return [f"- {escaped(text)}" for text in texts]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from unsloth_ft.bench.figures import Figure, headline_of, memory_of
-from unsloth_ft.bench.statistics import Ratio
+from unsloth_ft.bench.figures import Figure, headline_of, memory_of, times
+from unsloth_ft.bench.statistics import FLOOR, Ratio
 from unsloth_ft.bench.trials import LegResult, Trial
-from unsloth_ft.bench.validity import Judgement, judge
+from unsloth_ft.bench.validity import ALONE, Judgement, judge
+from unsloth_ft.report.wording import count
 
-OURS = "unsloth-plan"
+OURS = ("unsloth-plan", "prepare-ours")
 # The best that vanilla can do; then what a tutorial gives; then what needs the most memory.
-BASELINES = ("peft-tuned", "peft-naive", "peft-full")
+BASELINES = ("peft-tuned", "peft-naive", "peft-full", "prepare-datasets")
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,37 @@ class Standing:
 
     @property
     def worse(self) -> bool:
-        return bool(self.failed) or (self.ratio is not None and self.ratio.difference not in ("none", "unknown", self.figure.better))
+        """Shown to be, or seen to be in too few repeats: nothing that speaks against us hides behind a missing verdict."""
+        if self.ratio is None:
+            return bool(self.failed)
+        if self.ratio.difference == "unknown":
+            return self.loss > 1 + FLOOR
+        return self.ratio.difference not in ("none", self.figure.better)
 
     @property
-    def better(self) -> bool:
-        return self.ratio is not None and self.ratio.difference == self.figure.better
+    def loss(self) -> float:
+        """How many times worse; not to have finished is the worst."""
+        if self.ratio is None:
+            return math.inf
+        return self.ratio.value if self.figure.better == "less" else 1 / self.ratio.value
 
-    def __str__(self) -> str:
-        if self.failed:
-            return f"{self.trial.title}: {self.failed} where {self.rival} finished"
-        return f"{self.trial.title}: {self.figure.verdict(self.ratio)} against {self.rival}"
+    @property
+    def how(self) -> str:
+        """`slower by 1.11 × [1.10, 1.12]`, of one that is worse."""
+        if self.ratio is None:
+            return self.failed
+        word, ratio = (self.figure.more, self.ratio) if self.figure.better == "less" else (self.figure.less, self.ratio.inverse)
+        few = f" ({count(ratio.repeats, 'repeat')}, too few for a verdict)" if ratio.difference == "unknown" else ""
+        return f"{word} by {times(ratio)}{few}"
 
 
 def baseline(trial: Trial, judgement: Judgement) -> LegResult | None:
-    """What the others are compared with: the first of BASELINES that is there, finished and valid, else the first such leg."""
+    """What the others are compared with: the first of BASELINES that is there, finished and valid, else the first such leg.
+
+    None in a case whose legs are different commands.
+    """
+    if trial.case.measures in ALONE:
+        return None
     sound = [leg for leg in trial.legs if leg.done and judgement.valid(leg.name)]
     by_kind = {leg.kind: leg for leg in reversed(sound)}
     return next((by_kind[kind] for kind in BASELINES if kind in by_kind), sound[0] if sound else None)
@@ -52,6 +71,22 @@ def standings(trials: Iterable[Trial]) -> list[Standing]:
     return [standing for trial in trials for standing in _of(trial)]
 
 
+def worse_sentences(found: Iterable[Standing]) -> list[str]:
+    """Where we are slower or need more; all points of a sweep in one sentence, with the worst of them."""
+    groups: dict[tuple[str, str, str], list[Standing]] = {}
+    for standing in found:
+        groups.setdefault((standing.trial.called, standing.rival, standing.figure.title), []).append(standing)
+    said = []
+    for (called, rival, _), group in groups.items():
+        worse = [standing for standing in group if standing.worse]
+        if not worse:
+            continue
+        most = max(worse, key=lambda standing: standing.loss)
+        where = f"; at {len(worse)} of {len(group)} points, most at {most.trial.point_words}" if most.trial.point else ""
+        said.append(f"{called}: {most.how} {'against ' + rival if most.ratio else f'where {rival} finished'}{where}")
+    return said
+
+
 def is_check(trial: Trial) -> bool:
     """Whether the case tests the bench itself: a leg with another seed or other rows, or one kind twice."""
     kinds = [leg.kind for leg in trial.legs]
@@ -60,7 +95,7 @@ def is_check(trial: Trial) -> bool:
 
 
 def _of(trial: Trial) -> Iterator[Standing]:
-    ours = trial.leg(OURS)
+    ours = next((leg for leg in trial.legs if leg.kind in OURS), None)
     if ours is None or is_check(trial):
         return
     judgement = judge(trial)

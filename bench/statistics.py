@@ -1,4 +1,7 @@
-"""What repeats can carry: a median with its spread, and the ratio of two legs with its interval. No figure is called a difference by chance alone."""
+"""What repeats can carry: a median with its spread, and the ratio of two legs with its interval.
+
+No ratio is called a difference where the interval, or the practical floor, says that it may be none.
+"""
 
 from __future__ import annotations
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from unsloth_ft.bench import figures
-from unsloth_ft.bench.figures import Figure, headline_of, memory_of
+from unsloth_ft.bench.figures import Figure, headline_of
 from unsloth_ft.bench.measurement import Measurement
-from unsloth_ft.bench.standing import baseline
-from unsloth_ft.bench.trials import POINT_WORDS, LegResult, Trial
+from unsloth_ft.bench.standing import baseline, is_check
+from unsloth_ft.bench.trials import LegResult, Trial
 from unsloth_ft.bench.validity import Judgement, judge
 
 BESIDES = (
@@ -37,15 +38,30 @@ class Table:
     invalid: frozenset[int] = frozenset()
 
 
+def kind_of(trial: Trial) -> str:
+    """The section of a report in which it stands."""
+    if is_check(trial):
+        return "check"
+    if trial.case.measures == "context":
+        return "context"
+    return "sweep" if trial.point else trial.case.measures
+
+
 def leg_table(trial: Trial, judgement: Judgement) -> Table:
     """A row a leg: the case's figure and memory, each against the baseline."""
     base = baseline(trial, judgement)
-    against = f"against {base.name}" if base else "against"
-    shown = [headline_of(trial.case.measures, base), *(figure for figure in MEMORY if _any(figure, trial.legs))]
-    columns = ["leg", *(name for figure in shown for name in (figure.title, against))]
+    shown = shown_figures([trial])
+    columns = [name for figure in shown for name in (figure.title, *([f"against {base.name}"] if base else []))]
     rows = [(_leg_cell(leg, judgement), *_cells(leg, shown, base, judgement)) for leg in trial.legs]
     invalid = frozenset(at for at, leg in enumerate(trial.legs) if not judgement.valid(leg.name))
-    return Table(tuple(columns), tuple(rows), invalid)
+    return Table(("leg", *columns), tuple(rows), invalid)
+
+
+def shown_figures(points: Sequence[Trial]) -> list[Figure]:
+    """The case's figure, and memory where it is one; how much the longest row needs is what was allowed."""
+    legs = _legs(points)
+    headline = headline_of(points[0].case.measures, next((leg for leg in legs if leg.done), None))
+    return [headline, *(figure for figure in MEMORY if points[0].case.measures != "context" and _any(figure, legs))]
 
 
 def besides_table(trial: Trial, judgement: Judgement) -> Table | None:
@@ -62,23 +78,41 @@ def besides_table(trial: Trial, judgement: Judgement) -> Table | None:
     )
 
 
-def point_table(points: Sequence[Trial], figure: Figure | None = None) -> Table:
-    """A row a point of a sweep or a memory cap, a column a leg. `figure`: another one than the case's own."""
+def time_of(points: Sequence[Trial]) -> Figure:
+    """What a sweep's points are timed by: a step; with more rows, all of it."""
+    fields = {field for trial in points for field, _ in trial.point}
+    return figures.ALL if "rows" in fields or points[0].case.measures != "training" else figures.STEP
+
+
+def point_figures(points: Sequence[Trial]) -> list[Figure]:
+    """What a sweep's tables show: the case's figure, memory, and time; of a context case the longest row alone."""
+    shown = shown_figures(points)
+    timed = time_of(points)
+    return shown if points[0].case.measures == "context" or timed in shown or not _any(timed, _legs(points)) else [*shown, timed]
+
+
+def point_table(points: Sequence[Trial], figure: Figure) -> Table:
+    """A row a point of a sweep or a memory cap, a column a leg."""
     names = list(dict.fromkeys(leg.name for trial in points for leg in trial.legs))
     rows = []
     for trial in points:
         legs, judgement = {leg.name: leg for leg in trial.legs}, judge(trial)
-        chosen = figure or headline_of(trial.case.measures, trial.legs[0])
-        rows.append((point_words(trial), *(_point_cell(legs.get(name), chosen, judgement) for name in names)))
+        rows.append((trial.point_words or "all memory", *(_point_cell(legs.get(name), figure, judgement) for name in names)))
     return Table(("", *names), tuple(rows))
 
 
-def point_words(trial: Trial) -> str:
-    return ", ".join(POINT_WORDS.get(field, field + " {:,}").format(value) for field, value in trial.point) or "all memory"
+def setup_table(trial: Trial) -> Table | None:
+    """A row a setting, a column a leg: how each trains, with the reason. The plan, which holds all of ours, stays in the JSON."""
+    setups = {leg.name: leg.measurements[-1].setup for leg in trial.legs}
+    names = list(dict.fromkeys(name for setup in setups.values() for name in setup if name != "plan"))
+    if not names:
+        return None
+    rows = [(name, *(_decision(setup.get(name)) for setup in setups.values())) for name in names]
+    return Table(("setting", *setups), tuple(rows))
 
 
 def problems(trial: Trial, judgement: Judgement) -> list[str]:
-    """Every leg that is invalid or didn't finish, with its reason; the first line of a sentence names the leg."""
+    """Every leg that is invalid or didn't finish, with its reason."""
     found = []
     for leg in trial.legs:
         found += [f"{leg.name} is {INVALID}: {reason}" for reason in judgement.legs[leg.name].reasons]
@@ -108,7 +142,8 @@ def losses_sentence(trial: Trial, judgement: Judgement) -> str:
 
 def notes(trial: Trial, judgement: Judgement) -> list[str]:
     """What is said beside the figures: other versions, exchanged values, a machine that wasn't quiet, results of changed code."""
-    found = [f"{name} against {judgement.reference}: {note}" for name, agreement in judgement.legs.items() for note in agreement.notes]
+    told = {name: "; ".join(agreement.notes) for name, agreement in judgement.legs.items() if agreement.notes}
+    found = [f"{name}, otherwise than {judgement.reference}: {text}." for name, text in told.items()]
     measured = [one for leg in trial.legs for one in leg.measurements]
     share = max((_others_share(one) for one in measured), default=0.0)
     if share > NOTICED_CPU_SHARE:
@@ -142,14 +177,15 @@ def _cells(leg: LegResult, shown: Iterable[Figure], base: LegResult | None, judg
     cells = []
     for figure in shown:
         found = figure.spread(leg)
-        cells += [_outcome_word(leg) if not leg.done else figure.told(found), _against(leg, figure, base, judgement)]
+        cells.append(figure.told(found) if leg.done else _outcome_word(leg))
+        cells += [_against(leg, figure, base, judgement)] if base else []
     return cells
 
 
-def _against(leg: LegResult, figure: Figure, base: LegResult | None, judgement: Judgement) -> str:
+def _against(leg: LegResult, figure: Figure, base: LegResult, judgement: Judgement) -> str:
     if not judgement.valid(leg.name):
         return INVALID
-    if base is None or not leg.done:
+    if not leg.done:
         return ""
     return "1" if leg is base else figure.verdict(figure.ratio(leg, base))
 
@@ -165,6 +201,15 @@ def _point_cell(leg: LegResult | None, figure: Figure, judgement: Judgement) -> 
     return text if judgement.valid(leg.name) else f"{text} ({INVALID})"
 
 
+def _decision(told: Any) -> str:
+    """`8: TRL's default`; an entry of another shape as it is."""
+    from unsloth_ft.report.wording import plain
+
+    if told is None:
+        return ""
+    return f"{plain(told['value'])}: {told['reason']}" if isinstance(told, dict) and {"value", "reason"} <= told.keys() else plain(told)
+
+
 def _outcome_word(leg: LegResult) -> str:
     return leg.not_done[0].outcome.replace("_", " ")
 
@@ -176,6 +221,10 @@ def _outcomes(leg: LegResult) -> list[tuple[str, str]]:
         last = one.error.strip().splitlines()[-1:] or [""]
         told.setdefault(f"{one.outcome.replace('_', ' ')}: {last[0]}".rstrip(": "), []).append(one.repeat + 1)
     return [(f"repeat {', '.join(map(str, numbers))}", text) for text, numbers in told.items()]
+
+
+def _legs(points: Sequence[Trial]) -> list[LegResult]:
+    return [leg for trial in points for leg in trial.legs]
 
 
 def _any(figure: Figure, legs: Iterable[LegResult]) -> bool:

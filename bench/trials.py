@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from unsloth_ft.bench.case import KINDS, Case
+from unsloth_ft.bench.case import Case
 from unsloth_ft.bench.measurement import Measurement
 
 GIB = 2**30
@@ -43,17 +43,28 @@ class LegResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """`point` is the sweep's value, empty without a sweep. Legs stand in the order of KINDS."""
+    """`point` is the sweep's value, empty without a sweep. Legs stand in the case's order."""
 
     run: str
     name: str
     point: tuple[tuple[str, int], ...]
     case: Case
     legs: tuple[LegResult, ...]
+    where: str = ""
+    """The recipe or machine, where trials stand beside each other that differ in it."""
+
+    @property
+    def called(self) -> str:
+        """Without the point."""
+        return f"{self.name} ({self.where})" if self.where else self.name
+
+    @property
+    def point_words(self) -> str:
+        return ", ".join(POINT_WORDS.get(field, field + " {:,}").format(value) for field, value in self.point)
 
     @property
     def title(self) -> str:
-        return ", ".join([self.name, *(POINT_WORDS.get(field, field + " {:,}").format(value) for field, value in self.point)])
+        return f"{self.called}, {self.point_words}" if self.point else self.called
 
     @property
     def example(self) -> Measurement:
@@ -65,13 +76,10 @@ class Trial:
         """What is asked, of which model, on which machine: of two trials with the same one, the newer answers it."""
         return machine(self.example), self.name, self.point, self.case.recipe
 
-    def leg(self, kind: str) -> LegResult | None:
-        return next((leg for leg in self.legs if leg.kind == kind), None)
-
 
 def trials(measurements: Iterable[Measurement]) -> list[Trial]:
     """All trials, ordered by run, case and point."""
-    ordered = sorted(measurements, key=lambda one: (*_trial_of(one), _rank(one.kind), one.leg, one.repeat))
+    ordered = sorted(measurements, key=lambda one: (*_trial_of(one), one.repeat))
     return [_trial(list(group)) for _, group in groupby(ordered, key=_trial_of)]
 
 
@@ -81,6 +89,19 @@ def newest(found: Iterable[Trial]) -> list[Trial]:
     for trial in sorted(found, key=lambda one: (one.example.date, one.run)):
         latest[trial.question] = trial
     return sorted(latest.values(), key=lambda one: (machine(one.example), one.name, one.case.recipe, one.point))
+
+
+def told_apart(found: Sequence[Trial]) -> list[Trial]:
+    """The same, with machine and recipe in their titles where there are several."""
+    machines = {machine(trial.example) for trial in found}
+    recipes = {trial.case.recipe for trial in found}
+
+    def where(trial: Trial) -> str:
+        told = trial.example.machine
+        place = (told["gpu"] or {"name": told["cpu"]})["name"]
+        return ", ".join([trial.case.recipe] * (len(recipes) > 1) + [place] * (len(machines) > 1))
+
+    return [replace(trial, where=where(trial)) for trial in found]
 
 
 def machine(measurement: Measurement) -> str:
@@ -97,12 +118,8 @@ def _trial_of(one: Measurement) -> tuple[str, str, tuple[tuple[str, int], ...]]:
 
 def _trial(group: list[Measurement]) -> Trial:
     run, name, point = _trial_of(group[0])
-    legs = []
-    for leg, repeats in groupby(group, key=lambda one: one.leg):
-        found = tuple(repeats)
-        legs.append(LegResult(leg, found[0].kind, found))
-    return Trial(run, name, point, Case.model_validate(group[0].case_values), tuple(legs))
-
-
-def _rank(kind: str) -> int:
-    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+    case = Case.model_validate(group[0].case_values)
+    legs: dict[str, list[Measurement]] = {leg.title: [] for leg in case.legs}
+    for one in group:
+        legs.setdefault(one.leg, []).append(one)
+    return Trial(run, name, point, case, tuple(LegResult(leg, found[0].kind, tuple(found)) for leg, found in legs.items() if found))

@@ -15,6 +15,12 @@ from unsloth_ft.bench.trials import LegResult, Trial, machine
 HASHES = ("weights", "rows")
 # What full fine-tuning, LoRA and QLoRA exchange; a case with same_losses=False compares just that.
 EXCHANGED = ("weights", "r", "load_in_4bit")
+# The longest row is what a context case asks for: each leg ends with its own.
+OWN_LENGTH = ("rows", "tokens", "learned_tokens", "steps")
+# Of what a command worked on, what must be the same for one kind of work; how much of it each leg wrote is its own.
+AMOUNTS = ("rows", "tokens", "learned_tokens")
+# Legs of these cases are different commands: each is timed for itself.
+ALONE = ("export", "startup")
 # Of a case, what doesn't change the work: its question, who does it, how often, and how its losses are judged.
 NOT_WORK = ("what", "legs", "repeats", "same_losses", "loss_band")
 
@@ -62,7 +68,8 @@ def judge(trial: Trial) -> Judgement:
     if not measured:
         return Judgement("", inner)
     sound = [leg for leg in measured if not inner[leg.name].reasons] or measured
-    pairs = {(one.name, other.name): agreement(one, other, trial.case) for one in sound for other in measured if one is not other}
+    others = [] if trial.case.measures in ALONE else measured
+    pairs = {(one.name, other.name): agreement(one, other, trial.case) for one in sound for other in others if one is not other}
     reference = max(sound, key=lambda one: sum(not found.reasons for (name, _), found in pairs.items() if name == one.name)).name
     return Judgement(reference, {name: _joined(alone, pairs.get((reference, name)), reference) for name, alone in inner.items()})
 
@@ -71,7 +78,7 @@ def inside(leg: LegResult, case: Case) -> Agreement:
     """Whether a leg's own repeats did one work, with finite losses on one trajectory."""
     if not leg.done:
         return Agreement()
-    reasons = [f"its repeats differ: {text}" for text in _unique(_between_repeats(leg))]
+    reasons = [f"its repeats differ: {text}" for text in _unique(_between_repeats(leg, case))]
     reasons += [
         f"loss of step {at} is {step.loss} (repeat {one.repeat})"
         for one in leg.done
@@ -95,8 +102,7 @@ def same_work(one: LegResult, other: LegResult, case: Case) -> Agreement:
     """Of two legs that finished, wherever and whenever: `other` seen from `one`."""
     first, second = one.done[0], other.done[0]
     reasons = [*work_differences(first, second, case), *_case_differences(first, second)]
-    exchanged = () if case.same_losses else EXCHANGED
-    notes = [text for name, text in _work_differences(first.work, second.work) if name in exchanged]
+    notes = [text for name, text in _work_differences(first.work, second.work) if not case.same_losses and name in EXCHANGED]
     notes += version_differences(first, second)
     gap = None
     if comparable_losses(first, second, case):
@@ -108,6 +114,8 @@ def same_work(one: LegResult, other: LegResult, case: Case) -> Agreement:
 
 def comparable_losses(first: Measurement, second: Measurement, case: Case) -> bool:
     """Legs that train different weights have one loss before the first update, and only on the same base in the same precision."""
+    if case.measures != "training":
+        return False
     if case.same_losses:
         return True
     if first.work is None or second.work is None:
@@ -117,8 +125,10 @@ def comparable_losses(first: Measurement, second: Measurement, case: Case) -> bo
 
 def work_differences(first: Measurement, second: Measurement, case: Case) -> list[str]:
     """Each difference with both values, `second` first: what a reader of its figures has to know."""
-    exchanged = () if case.same_losses else EXCHANGED
-    return [text for name, text in _work_differences(first.work, second.work) if name not in exchanged]
+    free = (*(() if case.same_losses else EXCHANGED), *(OWN_LENGTH if case.measures == "context" else ()))
+    told = [text for name, text in _work_differences(first.work, second.work) if name not in free]
+    amounts = [(name, first.amount.get(name), second.amount.get(name)) for name in AMOUNTS]
+    return told + [_against(name, shown(theirs), shown(ours)) for name, ours, theirs in amounts if ours != theirs]
 
 
 def version_differences(first: Measurement, second: Measurement) -> list[str]:
@@ -148,7 +158,8 @@ def widest(pairs: list[tuple[tuple[Step, ...], tuple[Step, ...]]]) -> LossGap | 
 def shown(value: Any) -> str:
     from unsloth_ft.report.wording import plain
 
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(value)
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+    return f"{int(value):,}" if whole else plain(value)
 
 
 def _compared(case: Case) -> int | None:
@@ -166,7 +177,10 @@ def _work_differences(first: Work | None, second: Work | None) -> Iterator[tuple
     """(field, words) of each field that isn't equal."""
     if first is None or second is None:
         if first is not second:
-            yield "work", _against("work", "not recorded" if second is None else "recorded", "not recorded" if first is None else "recorded")
+            yield (
+                "work",
+                _against("work", "not recorded" if second is None else "recorded", "not recorded" if first is None else "recorded"),
+            )
         return
     for field in fields(Work):
         ours, theirs = getattr(first, field.name), getattr(second, field.name)
@@ -180,10 +194,11 @@ def _case_differences(first: Measurement, second: Measurement) -> list[str]:
     return [_against(f"case {name}", shown(theirs[name]), shown(ours[name])) for name in ours if ours[name] != theirs[name]]
 
 
-def _between_repeats(leg: LegResult) -> Iterator[str]:
+def _between_repeats(leg: LegResult, case: Case) -> Iterator[str]:
+    everything = case.model_copy(update={"same_losses": True})  # nothing is exchanged between repeats
     first = leg.done[0]
     for other in leg.done[1:]:
-        yield from (text for _, text in _work_differences(first.work, other.work))
+        yield from work_differences(first, other, everything)
         yield from _case_differences(first, other)
         yield from place_differences(first, other)
 

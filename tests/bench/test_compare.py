@@ -145,4 +145,9 @@ def test_the_command_prints_a_table_or_json(results: Path):
     ]
     row = json.loads(CliRunner().invoke(command, ["first", "again", "--json"]).output)["rows"][0]
     assert (row["figure"], row["a"]["median"], row["within_spread"]) == ("speed", 200.4, False)
-    assert row["b_over_a"] == {"value": pytest.approx(1.3), "low": pytest.approx(1.294, abs=1e-3), "high": pytest.approx(1.306, abs=1e-3), "repeats": 3}
+    assert row["b_over_a"] == {
+        "value": pytest.approx(1.3),
+        "low": pytest.approx(1.294, abs=1e-3),
+        "high": pytest.approx(1.306, abs=1e-3),
+        "repeats": 3,
+    }

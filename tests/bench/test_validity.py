@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from tests.bench.sample import CASE, CPU, WORK, four_legs, leg, losses, measurement, out_of_memory
-from unsloth_ft.bench.case import Case
+from unsloth_ft.bench.case import Case, Leg
 from unsloth_ft.bench.trials import trials
 from unsloth_ft.bench.validity import LossGap, judge
 
-FULL_OR_LORA = Case(what="Full, LoRA or QLoRA?", steps=8, warm_up_steps=2, same_losses=False)
+METHODS = tuple(Leg(kind=kind) for kind in ("peft-full", "peft-lora", "peft-qlora"))
+FULL_OR_LORA = Case(what="Full, LoRA or QLoRA?", legs=METHODS, steps=8, warm_up_steps=2, same_losses=False)
 BROKEN = {
     "weights": ("ff" * 32, "weights ffffffffffff… against a1a1a1a1a1a1…"),
     "rows": ("ff" * 32, "rows ffffffffffff… against b2b2b2b2b2b2…"),
@@ -104,7 +105,11 @@ def test_full_lora_and_qlora_may_differ_in_what_they_exchange_which_is_said():
     assert found.reference == "peft-full"
     assert {name: one.reasons for name, one in found.legs.items()} == {"peft-full": (), "peft-lora": (), "peft-qlora": ()}
     assert found.legs["peft-lora"].notes == ("r 16 against 0",)
-    assert found.legs["peft-qlora"].notes == ("weights cccccccccccc… against a1a1a1a1a1a1…", "r 16 against 0", "load_in_4bit true against false")
+    assert found.legs["peft-qlora"].notes == (
+        "weights cccccccccccc… against a1a1a1a1a1a1…",
+        "r 16 against 0",
+        "load_in_4bit true against false",
+    )
     assert found.legs["peft-lora"].gap == LossGap(1, 3.0, 3.0, 0.0)  # the first step alone
     assert found.legs["peft-qlora"].gap is None  # another base: no loss in common
 

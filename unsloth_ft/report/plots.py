@@ -115,12 +115,12 @@ def loss_curves(train: Sequence[Point], evaluations: Sequence[Point], *, best_st
         *_best(best_step, evaluations, x_scale, y_scale, size),
         *_lines(thin(evaluations), x_scale, y_scale, "eval"),
         *(
-            f'<circle class="eval-dot" cx="{_n(x_scale(x))}" cy="{_n(y_scale(y))}" r="4"/>'
+            f'<circle class="eval-dot" cx="{place(x_scale(x))}" cy="{place(y_scale(y))}" r="4"/>'
             for run in segments(thin(evaluations))
             for x, y in run
         ),
     ]
-    return _svg(parts, size.width, size.height, label)
+    return svg(parts, size.width, size.height, label)
 
 
 def bar(share: float, *, kind: str) -> Markup:
@@ -129,7 +129,7 @@ def bar(share: float, *, kind: str) -> Markup:
     return Markup(
         '<svg class="bar {kind}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="track" width="100" height="10"/><rect class="fill" width="{width}" height="10"/></svg>'
-    ).format(kind=kind, width=_n(width))
+    ).format(kind=kind, width=place(width))
 
 
 def interval(value: float, low: float, high: float, *, label: str) -> Markup:
@@ -142,23 +142,23 @@ def interval(value: float, low: float, high: float, *, label: str) -> Markup:
     x = Scale(begin - margin, end + margin, 8, size.width - 8)
     parts = [
         f'<line class="axis" x1="8" y1="22" x2="{size.width - 8}" y2="22"/>',
-        f'<line class="zero" x1="{_n(x(0))}" y1="6" x2="{_n(x(0))}" y2="38"/>',
+        f'<line class="zero" x1="{place(x(0))}" y1="6" x2="{place(x(0))}" y2="38"/>',
         (
-            f'<text class="tick" x="{_n(x(0))}" y="52" text-anchor="middle">0: no change</text>'
+            f'<text class="tick" x="{place(x(0))}" y="52" text-anchor="middle">0: no change</text>'
             if abs(x(0) - size.width / 2) < 100
             else (
-                f'<text class="tick" x="{_n(x(0) + (14 if x(0) > 170 else -14))}" y="52"'
+                f'<text class="tick" x="{place(x(0) + (14 if x(0) > 170 else -14))}" y="52"'
                 f' text-anchor="{"end" if x(0) > 170 else "start"}">0: no change</text>'
             )
         ),
-        f'<line class="span" x1="{_n(x(low))}" y1="22" x2="{_n(x(high))}" y2="22"/>',
-        *(f'<line class="cap" x1="{_n(x(at))}" y1="15" x2="{_n(x(at))}" y2="29"/>' for at in (low, high)),
-        f'<circle class="value" cx="{_n(x(value))}" cy="22" r="5"/>',
+        f'<line class="span" x1="{place(x(low))}" y1="22" x2="{place(x(high))}" y2="22"/>',
+        *(f'<line class="cap" x1="{place(x(at))}" y1="15" x2="{place(x(at))}" y2="29"/>' for at in (low, high)),
+        f'<circle class="value" cx="{place(x(value))}" cy="22" r="5"/>',
     ]
-    return _svg(parts, size.width, size.height, label)
+    return svg(parts, size.width, size.height, label)
 
 
-def _svg(parts: Sequence[str], width: int, height: int, label: str) -> Markup:
+def svg(parts: Sequence[str], width: int, height: int, label: str) -> Markup:
     return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>')
 
 
@@ -166,14 +166,15 @@ def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], x: Scale, y: Scale
     digits = max((len(f"{tick:.10f}".rstrip("0").partition(".")[2]) for tick in y_ticks), default=0)
     bottom = size.height - size.bottom
     parts = [
-        f'<line class="grid" x1="{size.left}" y1="{_n(y(tick))}" x2="{size.width - size.right}" y2="{_n(y(tick))}"/>' for tick in y_ticks
+        f'<line class="grid" x1="{size.left}" y1="{place(y(tick))}" x2="{size.width - size.right}" y2="{place(y(tick))}"/>'
+        for tick in y_ticks
     ]
     parts += [
-        f'<text class="tick" x="{size.left - 8}" y="{_n(y(tick) + 4)}" text-anchor="end">{tick:.{digits}f}</text>' for tick in y_ticks
+        f'<text class="tick" x="{size.left - 8}" y="{place(y(tick) + 4)}" text-anchor="end">{tick:.{digits}f}</text>' for tick in y_ticks
     ]
     shown = [tick for tick in x_ticks if tick <= x.high]
-    parts += [f'<line class="axis" x1="{_n(x(tick))}" y1="{bottom}" x2="{_n(x(tick))}" y2="{bottom + 5}"/>' for tick in shown]
-    parts += [f'<text class="tick" x="{_n(x(tick))}" y="{bottom + 19}" text-anchor="middle">{tick:,.0f}</text>' for tick in shown]
+    parts += [f'<line class="axis" x1="{place(x(tick))}" y1="{bottom}" x2="{place(x(tick))}" y2="{bottom + 5}"/>' for tick in shown]
+    parts += [f'<text class="tick" x="{place(x(tick))}" y="{bottom + 19}" text-anchor="middle">{tick:,.0f}</text>' for tick in shown]
     parts.append(f'<line class="axis" x1="{size.left}" y1="{bottom}" x2="{size.width - size.right}" y2="{bottom}"/>')
     parts.append(f'<text class="unit" x="{size.width - size.right}" y="{size.height - 6}" text-anchor="end">optimizer step</text>')
     parts.append(f'<text class="unit" x="{size.left}" y="12">loss, nats a token</text>')
@@ -185,9 +186,9 @@ def _lines(points: Sequence[Point], x: Scale, y: Scale, kind: str) -> list[str]:
     parts = []
     for run in segments(points):
         if len(run) == 1:
-            parts.append(f'<circle class="{kind}-dot" cx="{_n(x(run[0][0]))}" cy="{_n(y(run[0][1]))}" r="2"/>')
+            parts.append(f'<circle class="{kind}-dot" cx="{place(x(run[0][0]))}" cy="{place(y(run[0][1]))}" r="2"/>')
         else:
-            parts.append(f'<polyline class="{kind}" points="{" ".join(f"{_n(x(at))},{_n(y(loss))}" for at, loss in run)}"/>')
+            parts.append(f'<polyline class="{kind}" points="{" ".join(f"{place(x(at))},{place(y(loss))}" for at, loss in run)}"/>')
     return parts
 
 
@@ -196,18 +197,18 @@ def _best(step: int | None, evaluations: Sequence[Point], x: Scale, y: Scale, si
         return []
     at = x(step)
     right = at > size.width / 2
-    parts = [f'<line class="best" x1="{_n(at)}" y1="{size.top}" x2="{_n(at)}" y2="{size.height - size.bottom}"/>']
+    parts = [f'<line class="best" x1="{place(at)}" y1="{size.top}" x2="{place(at)}" y2="{size.height - size.bottom}"/>']
     parts.append(
-        f'<text class="best-label" x="{_n(at + (-7 if right else 7))}" y="{size.top + 12}"'
+        f'<text class="best-label" x="{place(at + (-7 if right else 7))}" y="{size.top + 12}"'
         f' text-anchor="{"end" if right else "start"}">best: step {step:,}</text>'
     )
     loss = next((loss for found, loss in evaluations if found == step and math.isfinite(loss)), None)
     if loss is not None:
-        parts.append(f'<circle class="best-ring" cx="{_n(at)}" cy="{_n(y(loss))}" r="8"/>')
+        parts.append(f'<circle class="best-ring" cx="{place(at)}" cy="{place(y(loss))}" r="8"/>')
     return parts
 
 
-def _n(number: float) -> str:
+def place(number: float) -> str:
     """A coordinate to a tenth of a unit, without a needless end."""
     text = f"{number:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
