@@ -108,10 +108,13 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
     """Measure CASEs in the order given; none named: every speed case (speed-faq alone with --quick)."""
     from unsloth_ft import hardware
     from unsloth_ft.bench import machine, runner
+    from unsloth_ft.prepare import go_offline
     from unsloth_ft.record import now
 
     end = time.monotonic() + (time_budget or (QUICK_SECONDS if wanted["quick"] else float("inf")))
     here = hardware.detect()
+    if wanted["offline"]:
+        go_offline()
     found = chosen(names, wanted)
     rounds = _rounds(found, "cuda" if here.gpu else "cpu", wanted["memory_caps"])
     models = {each.recipe: _model(each.recipe, wanted) for each in found.values()}
@@ -131,8 +134,9 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
     if as_json:
         options.print_json({"run": run_name, "measurements": [each.as_json() for each in measured]})
     else:
-        for line in table(measured):
-            click.echo(line)
+        from unsloth_ft.cli import bench_tables
+
+        bench_tables.show(measured)
         click.echo(f"results: {wanted['out'] / run_name}")
     if all(each.outcome != "done" for each in measured):
         raise MachineError(f"nothing could be measured; the first reason: {measured[0].error}")
@@ -170,14 +174,21 @@ def _rounds(cases: dict[str, Case], device: str, memory_caps: tuple[int, ...]) -
 
 def _model(recipe_name: str, wanted: dict[str, Any]) -> Path:
     from unsloth_ft import base_model, catalog
-    from unsloth_ft.prepare import go_offline
 
-    if wanted["offline"]:
-        go_offline()
     recipe = catalog.find(recipe_name).recipe
     if wanted["model"] is not None:
-        return base_model.find(wanted["model"], offline=wanted["offline"]).folder
+        return _quantized(wanted["model"]) or base_model.find(wanted["model"], offline=wanted["offline"]).folder
     return base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=wanted["offline"]).folder
+
+
+def _quantized(model: str) -> Path | None:
+    """A folder of NF4 weights, as `bench synth --nf4` writes them: no base to train a model from, but one to measure with."""
+    from unsloth_ft import base_model
+
+    folder = Path(model).expanduser()
+    if not (folder / "config.json").is_file() or "quantization_config" not in base_model.read_json(folder / "config.json"):
+        return None
+    return folder.resolve()
 
 
 def _measure(call: Any, rounds: list[Round]) -> list[Measurement]:
@@ -198,23 +209,3 @@ def _measure(call: Any, rounds: list[Round]) -> list[Measurement]:
     finally:
         signal.signal(signal.SIGTERM, previous)
     return measured
-
-
-def table(measured: list[Measurement]) -> list[str]:
-    """A line a leg and point: the figures of its repeats, median first."""
-    import statistics
-
-    lines = []
-    groups: dict[tuple[str, str, str], list[Measurement]] = {}
-    for each in measured:
-        point = " ".join(f"{name}={value}" for name, value in each.point.items())
-        groups.setdefault((each.case, point, each.leg), []).append(each)
-    for (case, point, leg), repeats in groups.items():
-        done = [each for each in repeats if each.outcome == "done"]
-        others = sorted({each.outcome for each in repeats} - {"done"})
-        figures, unit = [each.tokens_per_second for each in done if each.tokens_per_second is not None], "tokens/s"
-        if not figures:
-            figures, unit = [seconds for each in done for seconds in each.seconds], "s"
-        shown = f"{statistics.median(figures):.4g} [{min(figures):.4g}, {max(figures):.4g}] {unit}" if figures else ""
-        lines.append("  ".join(filter(None, [f"{case} {point}".strip(), leg, shown, f"{len(done)} of {len(repeats)} done", *others])))
-    return lines
