@@ -8,8 +8,9 @@ import runpy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from unsloth_ft.catalog import RECIPE_ERRORS
 from unsloth_ft.errors import UserError, nearest
 
 KINDS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "peft-full", "peft-lora", "peft-qlora")
@@ -136,9 +137,7 @@ def names() -> list[str]:
 def find(name: str) -> Case:
     """The case of that name, or of a user's own .py file with a `CASE`. Raises UserError when there is none."""
     if name.endswith(".py"):
-        if not Path(name).is_file():
-            raise UserError(f"{name}: no such file; a case is a .py file with a CASE, or one of {', '.join(names())}.")
-        found = runpy.run_path(name).get("CASE")
+        found = _from_file(name)
     elif name in names():
         found = importlib.import_module(f"unsloth_ft.bench.cases.{name.replace('-', '_')}").CASE
     else:
@@ -146,3 +145,16 @@ def find(name: str) -> Case:
     if not isinstance(found, Case):
         raise UserError(f"{name}: CASE is {type(found).__name__}; expected an unsloth_ft.bench.case.Case.")
     return found
+
+
+def _from_file(name: str) -> object:
+    """The CASE of a user's file, which is a program: whatever it raises is its author's to mend."""
+    if not Path(name).is_file():
+        raise UserError(f"{name}: no such file; a case is a .py file with a CASE, or one of {', '.join(names())}.")
+    try:
+        return runpy.run_path(name).get("CASE")
+    except ValidationError as error:
+        problems = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        raise UserError("\n".join(f"{name}: {field}: {message[:1].lower()}{message[1:]}." for field, message in problems)) from None
+    except RECIPE_ERRORS as error:
+        raise UserError(f"{name}: {type(error).__name__}: {error}") from error

@@ -424,4 +424,63 @@ RUNS = [
     ),
 ]
 
-CALLS = [*COMMANDS, *VALUES, *RECIPES, *DATA, *PLACES, *MODELS, *RUNS]
+BENCH_RUN = "`unsloth-ft bench run --help` shows all."
+BENCH = [
+    Call("an unknown command of bench", "bench rnu", "no such command 'rnu'. Did you mean 'run'? `unsloth-ft bench --help` shows all."),
+    Call(
+        "an unknown case",
+        "bench run sped-faq",
+        'no case "sped-faq". Did you mean speed-faq, speed-full, speed-faq-grouped? `unsloth-ft bench cases` lists all.',
+    ),
+    Call("a case file that is not there", "bench run mine.py", r"re:mine\.py: no such file; a case is a \.py file with a CASE, or one of .+\."),
+    Call(
+        "a case file without a case",
+        "bench run mine.py",
+        "mine.py: CASE is NoneType; expected an unsloth_ft.bench.case.Case.",
+        files={"mine.py": "case = 1\n"},
+    ),
+    Call(
+        "a case file with two mistakes",
+        "bench run mine.py",
+        "mine.py: what: field required.\nmine.py: stepz: extra inputs are not permitted.",
+        files={"mine.py": "from unsloth_ft.bench.case import Case\nCASE = Case(stepz=1)\n"},
+    ),
+    Call(
+        "a case file that raises",
+        "bench run mine.py",
+        "mine.py: ZeroDivisionError: division by zero",
+        files={"mine.py": "CASE = 1 / 0\n"},
+    ),
+    Call("no repeats", "bench run --repeats 0", f"invalid value for '--repeats': 0 is not in the range x>=1. {BENCH_RUN}"),
+    Call("no measured steps", "bench run --steps 0", f"invalid value for '--steps': 0 is not in the range x>=1. {BENCH_RUN}"),
+    Call("no time", "bench run --time-budget 0", f"invalid value for '--time-budget': 0 is not in the range x>=1. {BENCH_RUN}"),
+    Call(
+        "a memory cap that is none",
+        "bench run context --memory-cap lots",
+        f"invalid value for '--memory-cap': \"lots\"; expected a card's memory, like 24GB. {BENCH_RUN}",
+    ),
+    Call(
+        "a memory cap of nothing",
+        "bench run context --memory-cap 0GB",
+        f"invalid value for '--memory-cap': \"0GB\"; expected a card's memory, like 24GB. {BENCH_RUN}",
+    ),
+    Call(
+        "an unknown leg",
+        "bench run speed-faq --legs peft-naiv,unsloth-plan",
+        '--legs: speed-faq has no leg "peft-naiv"; it has peft-naive, peft-tuned, unsloth-notebook, unsloth-plan. '
+        "Did you mean peft-naive, peft-tuned?",
+    ),
+    Call("an unknown recipe, measured", "bench run --recipe nope", f'recipe "nope" is not known. {LIST}'),
+    Call(
+        "a model that is no folder, measured",
+        "bench run --model ./nosuch",
+        "./nosuch: no such folder; expected a hub id (owner/name), or a folder with config.json and safetensors.",
+    ),
+    Call(
+        "results in a file",
+        "bench run --out faq.jsonl",
+        "--out faq.jsonl: faq.jsonl is a file; expected a folder for the results.",
+    ),
+]
+
+CALLS = [*COMMANDS, *VALUES, *RECIPES, *DATA, *PLACES, *MODELS, *RUNS, *BENCH]

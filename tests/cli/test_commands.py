@@ -31,7 +31,10 @@ SURFACE = {
     "runs list": "--json",
     "runs show": "RUN --json",
     "bench cases": "--json",
+    "bench compare": "A B --json",
+    "bench report": "FOLDER --out",
     "bench run": "CASE --busy-ok --json --keep-loaded --legs --memory-cap --model --offline --out --quick --recipe --repeats --steps --time-budget",
+    "bench synth": "RECIPE --json --layers --nf4 --out --seed",
     "doctor": "--json",
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "rich.progress", "numpy", "jinja2"}
@@ -43,7 +46,8 @@ def commands() -> dict[str, click.Command]:
     for name, (module, attribute, _) in cli.COMMANDS.items():
         command = getattr(importlib.import_module(f"unsloth_ft.cli.{module}"), attribute)
         if isinstance(command, click.Group):
-            found.update({f"{name} {each}": inner for each, inner in command.commands.items()})
+            context = click.Context(command)
+            found.update({f"{name} {each}": command.get_command(context, each) for each in command.list_commands(context)})
         else:
             found[name] = command
     return found

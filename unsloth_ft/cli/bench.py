@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import signal
@@ -28,6 +27,7 @@ ELSEWHERE = {
     "compare": ("bench_compare", "compare", "Compare two sets of results; unequal work is refused."),
     "report": ("bench_report", "report", "Results as tables and plots."),
 }
+# Of each at most so many: a step of a few hundred tokens, which two cores train in seconds.
 QUICK = {"repeats": 3, "warm_up_steps": 1, "steps": 3, "effective_batch_size": 4}
 QUICK_SECONDS = 600
 MEMORY_CAP = re.compile(r"([1-9]\d*)\s*(?:GB|GiB|G)?", re.IGNORECASE)
@@ -51,10 +51,10 @@ class BenchGroup(click.Group):
     """Own commands, and those of other modules, which are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.commands, *(name for name in ELSEWHERE if _is_there(name))]
+        return [*self.commands, *ELSEWHERE]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in ELSEWHERE or not _is_there(name):
+        if name not in ELSEWHERE:
             return super().get_command(ctx, name)
         module, attribute, _ = ELSEWHERE[name]
         return getattr(importlib.import_module(f"unsloth_ft.cli.{module}"), attribute)
@@ -62,11 +62,7 @@ class BenchGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own = [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([*own, *((name, ELSEWHERE[name][2]) for name in ELSEWHERE if _is_there(name))])
-
-
-def _is_there(name: str) -> bool:
-    return importlib.util.find_spec(f"unsloth_ft.cli.{ELSEWHERE[name][0]}") is not None
+            formatter.write_dl([*own, *((name, text) for name, (_, _, text) in ELSEWHERE.items())])
 
 
 @click.group(cls=BenchGroup)
@@ -116,6 +112,7 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
     if wanted["offline"]:
         go_offline()
     found = chosen(names, wanted)
+    _refuse_unusable(wanted["out"])
     rounds = _rounds(found, "cuda" if here.gpu else "cpu", wanted["memory_caps"])
     models = {each.recipe: _model(each.recipe, wanted) for each in found.values()}
     run_name = f"{now()[:19].replace(':', '')}-{'cuda' if here.gpu else 'cpu'}"
@@ -124,7 +121,7 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
         out=wanted["out"],
         command=machine.command(sys.argv[3:]),
         hardware=here,
-        threads=int(os.environ.get("OMP_NUM_THREADS") or here.cpu_count),
+        threads=_threads(here.cpu_count),
         models=models,
         busy_ok=wanted["busy_ok"],
         keep_loaded=wanted["keep_loaded"],
@@ -148,11 +145,15 @@ def chosen(names: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Case]:
 
     speed = [name for name in case.names() if name.startswith("speed-")]
     names = names or (("speed-faq",) if wanted["quick"] else tuple(speed))
-    changed = QUICK if wanted["quick"] else {}
-    changed = changed | {key: wanted[key] for key in ("recipe", "repeats", "steps") if wanted[key] is not None}
-    found = {Path(name).stem: case.find(name) for name in dict.fromkeys(names)}
-    found = {name: each.model_copy(update=changed) for name, each in found.items()}
-    return {name: _with_legs(name, each, wanted["legs"]) for name, each in found.items()}
+    changed = {key: wanted[key] for key in ("recipe", "repeats", "steps") if wanted[key] is not None}
+    if changed.get("recipe", "").endswith(".py"):
+        changed["recipe"] = os.path.abspath(changed["recipe"])  # a worker has another working directory
+    found = {}
+    for name in dict.fromkeys(names):
+        each = case.find(name)
+        quick = {key: min(most, value) for key, value in each if (most := QUICK.get(key))} if wanted["quick"] else {}
+        found[Path(name).stem] = _with_legs(name, each.model_copy(update=quick | changed), wanted["legs"])
+    return found
 
 
 def _with_legs(name: str, case: Case, legs: str | None) -> Case:
@@ -164,6 +165,20 @@ def _with_legs(name: str, case: Case, legs: str | None) -> Case:
         if leg not in known:
             raise UserError(f'--legs: {name} has no leg "{leg}"; it has {", ".join(known)}.{nearest(leg, list(known))}')
     return case.model_copy(update={"legs": tuple(known[leg] for leg in dict.fromkeys(asked))})
+
+
+def _threads(cores: int) -> int:
+    """OMP_NUM_THREADS, which may be a list by nesting level; else all cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdigit() and int(asked) else cores
+
+
+def _refuse_unusable(out: Path) -> None:
+    """Raises UserError for a place where no results can be written; nothing is written yet."""
+    place = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        found = "can't be written" if place.is_dir() else "is a file"
+        raise UserError(f"--out {out}: {place} {found}; expected a folder for the results.")
 
 
 def _rounds(cases: dict[str, Case], device: str, memory_caps: tuple[int, ...]) -> list[Round]:

@@ -1,0 +1,60 @@
+"""The case files: each answers a question, and its sweep has a value for every machine."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from unsloth_ft.bench import case
+from unsloth_ft.bench.case import COMMAND_KINDS, Case, Lengths, Sweep
+
+
+def swept(field: str, **values: object) -> Case:
+    return Case.model_validate({"what": "?", "sweep": Sweep(field=field, values=(64,)), **values})
+
+
+def test_these_are_the_cases():
+    assert case.names() == [
+        "context", "data-preparation", "export", "memory-length", "memory-rank", "methods", "scaling-length", "scaling-rows",
+        "self-check", "speed-faq", "speed-faq-grouped", "speed-full", "startup",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", case.names())
+def test_a_case_asks_a_question_and_can_be_had_at_each_of_its_points(name: str):
+    found = case.find(name)
+    assert found.what.endswith("?")
+    for device in ("cpu", "cuda"):
+        values = found.sweep.values_on(device) if found.sweep else ()
+        points = [found.at(value) for value in values]
+        assert [point.sweep for point in points] == [None] * len(values)
+        assert len({point.model_dump_json() for point in points}) == len(values)
+    commands = found.measures in ("data", "export", "startup")
+    assert {leg.kind in COMMAND_KINDS for leg in found.legs} == {commands}
+
+
+def test_a_length_is_that_of_every_row():
+    assert swept("length").at(64).lengths == Lengths(median=64, p95=64, longest=64)
+
+
+def test_a_number_of_rows_is_one_epoch_of_training_or_a_file():
+    assert (swept("rows").at(64).rows, swept("rows").at(64).steps) == (64, 8)
+    assert (swept("rows", measures="data").at(64).rows, swept("rows", measures="data").at(64).steps) == (64, 10)
+
+
+def test_rank_and_batch_are_exchanged():
+    assert swept("r").at(64).r == 64
+    assert swept("batch").at(64).effective_batch_size == 64
+
+
+def test_a_value_that_is_none_of_the_field_is_refused():
+    with pytest.raises(ValidationError):
+        swept("r").at(0)
+    with pytest.raises(ValueError, match="has no sweep"):
+        Case(what="?").at(1)
+
+
+def test_a_gpu_has_its_own_values_where_they_are_given():
+    both = Sweep(field="r", values=(1, 2), gpu_values=(3,))
+    assert (both.values_on("cpu"), both.values_on("cuda")) == ((1, 2), (3,))
+    assert Sweep(field="r", values=(1, 2)).values_on("cuda") == (1, 2)

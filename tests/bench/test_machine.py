@@ -1,0 +1,67 @@
+"""What a record says of machine, code and command, and what it must not say."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from unsloth_ft.bench import machine, processes
+from unsloth_ft.hardware import Hardware
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout with one commit."""
+    folder = tmp_path / "checkout"
+    (folder / "bench" / "results").mkdir(parents=True)
+    (folder / "code.py").write_text("x = 1\n")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    return folder
+
+
+def test_the_commit_and_whether_the_code_was_changed(checkout: Path):
+    commit = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert machine.git(checkout) == {"commit": commit, "changed": False}
+    (checkout / "bench" / "results" / "new.json").write_text("{}")
+    assert machine.git(checkout)["changed"] is False
+    (checkout / "code.py").write_text("x = 2\n")
+    assert machine.git(checkout)["changed"] is True
+
+
+def test_an_installed_package_has_no_commit(tmp_path: Path):
+    assert machine.git(tmp_path) == {"commit": None, "changed": None}
+
+
+def test_the_command_is_kept_without_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = tmp_path / "home" / "ada"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    words = ["speed-faq", "--model", f"{home}/models/llama", "--out", str(Path.cwd() / "results"), "--memory-cap", "24GB"]
+    kept = ["unsloth-ft", "bench", "run", "speed-faq", "--model", "models/llama", "--out", "results", "--memory-cap", "24GB"]
+    assert machine.command(words) == kept
+
+
+def test_the_facts_say_what_a_reader_needs_to_repeat_a_figure():
+    told = machine.facts(Hardware((), "a CPU", 2, False, 2**34), threads=1)
+    assert (told["device"], told["gpu"], told["cpu"], told["cpu_count"], told["threads"]) == ("cpu", None, "a CPU", 2, 1)
+    assert told["memory_bytes"] == 2**34
+    assert {"kernel", "system", "architecture", "cpu_has_bfloat16", "summary"} <= told.keys()
+
+
+def test_a_worker_has_the_listed_variables_and_no_others(tmp_path: Path):
+    given = {"PATH": "/bin", "HOME": "/home/ada", "HF_TOKEN": "secret", "LD_PRELOAD": "x.so", "CUDA_VISIBLE_DEVICES": "1", "PYTHONPATH": "site"}
+    seen = processes.environment(threads=3, caches=tmp_path, given=given)
+    assert {name: seen.pop(name) for name in processes.SET} == processes.SET
+    assert seen.pop("PYTHONPATH").split(":")[-1] == str(Path("site").absolute())
+    assert seen == {
+        "PATH": "/bin",
+        "HOME": "/home/ada",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "OMP_NUM_THREADS": "3",
+        "UNSLOTH_COMPILE_LOCATION": f"{tmp_path}/unsloth_compiled_cache",
+        "TORCHINDUCTOR_CACHE_DIR": f"{tmp_path}/torchinductor",
+        "TRITON_CACHE_DIR": f"{tmp_path}/triton",
+    }
