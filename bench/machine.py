@@ -15,7 +15,6 @@ from typing import Any
 
 import unsloth_ft
 from unsloth_ft.hardware import Hardware
-from unsloth_ft.record import without_folders
 
 CARD = ("power.limit", "clocks.max.sm", "clocks.max.mem", "mig.mode.current", "persistence_mode", "ecc.mode.current")
 ROOT = Path(unsloth_ft.__file__).parents[1]
@@ -71,14 +70,21 @@ def git(folder: Path = ROOT) -> dict[str, Any]:
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """The command line as a record may hold it."""
-    return without_folders(["unsloth-ft", "bench", "run", *arguments], private_folders())
+    """The command line as a record may hold it: of a path that begins outside of the working directory, the last name."""
+    return ["unsloth-ft", "bench", "run", *map(_without_place, arguments)]
 
 
 def private_folders(*more: Path) -> list[str]:
     """This machine's folders that a message or a command may name, the longest first; a record keeps what comes after them."""
     folders = {*map(str, more), os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir(), str(ROOT), sys.prefix, sys.base_prefix}
     return sorted({*folders, *map(os.path.realpath, folders)} - {"/"}, key=len, reverse=True)
+
+
+def _without_place(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    path = Path(value).expanduser()
+    outside = path.is_absolute() or ".." in path.parts
+    return f"{flag}{equals}{path.name if outside else value}"
 
 
 def _git(folder: Path, *arguments: str) -> str:

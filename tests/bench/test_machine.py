@@ -35,13 +35,10 @@ def test_an_installed_package_has_no_commit(tmp_path: Path):
     assert machine.git(tmp_path) == {"commit": None, "changed": None}
 
 
-def test_the_command_is_kept_without_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    home = tmp_path / "home" / "ada"
-    home.mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
-    words = ["speed-faq", "--model", f"{home}/models/llama", "--out", str(Path.cwd() / "results"), "--memory-cap", "24GB"]
-    kept = ["unsloth-ft", "bench", "run", "speed-faq", "--model", "models/llama", "--out", "results", "--memory-cap", "24GB"]
-    assert machine.command(words) == kept
+def test_the_command_is_kept_without_places_of_this_machine():
+    words = ["speed-faq", "mine/case.py", "--model", "/data/ada/llama", "--out=/home/ada/results", "--recipe", "../ada/r.py", "--out", "~/results"]
+    kept = ["speed-faq", "mine/case.py", "--model", "llama", "--out=results", "--recipe", "r.py", "--out", "results"]
+    assert machine.command(words) == ["unsloth-ft", "bench", "run", *kept]
 
 
 def test_the_facts_say_what_a_reader_needs_to_repeat_a_figure():

@@ -219,7 +219,7 @@ def _measure(call: Any, rounds: list[Round]) -> list[Measurement]:
         for each in runner.run(call, rounds, tell=lambda line: click.echo(line, err=True)):
             measured.append(each)
     except KeyboardInterrupt as error:
-        click.echo(f"interrupted; {len(measured)} measurements are in {call.out / call.run}", err=True)
+        click.echo(f"interrupted; what was measured until then is in {call.out / call.run}", err=True)
         sys.exit(128 + (error.args[0] if error.args else signal.SIGINT))
     finally:
         signal.signal(signal.SIGTERM, previous)

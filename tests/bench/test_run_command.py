@@ -1,0 +1,149 @@
+"""`unsloth-ft bench run` whole: real workers, a tiny model, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calling import ROOT, Answer, start
+from unsloth_ft.bench import commands, measurement
+from unsloth_ft.bench.case import EXPORT_KINDS, Case, Leg, Lengths
+from unsloth_ft.bench.measurement import Measurement
+from unsloth_ft.bench.runner import Call, run
+from unsloth_ft.bench.schedule import Round
+from unsloth_ft.hardware import Hardware
+
+SMALL = Case(what="?", repeats=1, rows=30, lengths=Lengths(median=40, p95=80), steps=2, warm_up_steps=1)
+
+
+@pytest.fixture
+def model(family_dir: Callable[[str], Path]) -> Path:
+    return family_dir("smollm2")
+
+
+def measure(case: Case, model: Path, folder: Path) -> list[Measurement]:
+    hardware = Hardware((), "a CPU", 2, False, 2**34)
+    call = Call("a-run", folder, ["unsloth-ft"], hardware, 1, {case.recipe: model}, busy_ok=True, sample_seconds=0.02)
+    return list(run(call, [Round("a-case", case, {})], tell=lambda line: None))
+
+
+def case(measures: str, *kinds: str) -> Case:
+    return SMALL.model_copy(update={"measures": measures, "legs": tuple(Leg(kind=kind) for kind in kinds)})
+
+
+def works_in(folder: Path) -> list[str]:
+    """Processes that have their working directory below the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            found += [process.name] if os.readlink(process / "cwd").startswith(str(folder)) else []
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+    return found
+
+
+# Training
+
+
+def test_two_legs_train_the_same_rows_to_the_same_losses(model: Path, tmp_path: Path):
+    answer = start(
+        "bench", "run", "speed-faq", "--quick", "--legs", "peft-naive,peft-tuned", "--repeats", "1", "--steps", "2",
+        "--model", str(model), "--out", str(tmp_path / "results"), "--busy-ok", "--json",
+        cwd=tmp_path, OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    found = measurement.read_all(tmp_path / "results")
+    assert sorted(told) == ["measurements", "run"]
+    assert json.loads(json.dumps([each.as_json() for each in found])) == sorted(told["measurements"], key=lambda each: each["leg"])
+    naive, tuned = found
+    assert (naive.leg, naive.outcome, tuned.leg, tuned.outcome) == ("peft-naive", "done", "peft-tuned", "done")
+    assert naive.work is not None and naive.work == tuned.work
+    assert (naive.work.steps, naive.work.effective_batch_size) == (2, 4)
+    assert [step.warm_up for step in naive.steps] == [True, False, False]
+    for one, other in zip(naive.steps, tuned.steps, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=0.02)
+    assert naive.matmul_flops_per_second == tuned.matmul_flops_per_second and naive.matmul_flops_per_second is not None
+    written = "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
+    assert str(tmp_path) not in written and str(Path.home()) + "/" not in written and str(ROOT) + "/" not in written
+
+
+def test_a_call_in_which_nothing_could_be_measured_ends_with_3(model: Path, tmp_path: Path):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((model / name).read_bytes() if name != "model.safetensors" else b"torn")
+    answer = start(
+        "bench", "run", "export", "--legs", "gguf-f16", "--repeats", "1", "--model", str(tmp_path), "--out", "results", "--busy-ok",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert answer.code == 3
+    assert "error: nothing could be measured; the first reason: ended with exit code 1." in answer.err
+    assert [each.outcome for each in measurement.read_all(tmp_path / "results")] == ["failed"]
+
+
+# Commands
+
+
+def test_both_ways_to_prepare_data_see_the_same_tokens(model: Path, tmp_path: Path):
+    ours, theirs = measure(case("data", "prepare-ours", "prepare-datasets"), model, tmp_path)
+    assert (ours.outcome, theirs.outcome) == ("done", "done"), (ours.error, theirs.error)
+    assert ours.amount["rows"] == theirs.amount["rows"] == 30
+    assert ours.amount["tokens"] == theirs.amount["tokens"] > 30 * 20
+    # the line end behind the turn-end token, one a row: part of the answer for TRL, not learned by us
+    assert theirs.amount["learned_tokens"] == ours.amount["learned_tokens"] + 30
+    assert len(ours.seconds) == 1 and ours.seconds[0] > 0
+
+
+def test_the_exports_are_written_and_their_sizes_told(model: Path, tmp_path: Path):
+    found = {each.leg: each for each in measure(case("export", *EXPORT_KINDS), model, tmp_path)}
+    assert {leg: each.outcome for leg, each in found.items()} == dict.fromkeys(EXPORT_KINDS, "done")
+    assert found["gguf-q8_0"].amount["bytes"] < found["gguf-f16"].amount["bytes"]
+    assert found["gguf-f16"].amount["tensors"] == found["gguf-q4_k_m"].amount["tensors"]
+    assert found["merge"].setup == {"writes": "unsloth_ft.export.merged.merge", "r": 16}
+    assert all(each.peak_host_bytes is not None for each in found.values())
+
+
+def test_a_command_is_started_as_often_as_the_case_says(model: Path, tmp_path: Path):
+    helped, planned = measure(case("startup", "cli-help", "cli-plan"), model, tmp_path)
+    assert (helped.outcome, len(helped.seconds), helped.setup) == ("done", 2, {"command": ["unsloth-ft", "--help"]})
+    assert (planned.outcome, len(planned.seconds)) == ("done", 2), planned.error
+    assert min(planned.seconds) > max(helped.seconds)
+
+
+def test_rows_are_the_same_for_the_same_seed_and_all_different(tmp_path: Path):
+    first = commands.write_rows(tmp_path / "a.jsonl", SMALL).read_text()
+    assert commands.write_rows(tmp_path / "b.jsonl", SMALL).read_text() == first
+    assert commands.write_rows(tmp_path / "c.jsonl", SMALL.model_copy(update={"seed": 1})).read_text() != first
+    assert len(set(first.splitlines())) == 30
+
+
+# Stopping
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_what_is_measured_and_no_process(number: signal.Signals, code: int, model: Path, tmp_path: Path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = ["bench", "run", "startup", "--legs", "cli-help", "--repeats", "500", "--model", str(model), "--out", "results", "--busy-ok"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "unsloth_ft", *words],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    lines = iter(running.stderr.readline, "")
+    said = next(line for line in lines if line.startswith("[2/500]"))
+    running.send_signal(number)
+    answer = Answer(running.wait(30), running.stdout.read() if running.stdout else "", said + running.stderr.read())
+    assert (answer.code, answer.out) == (code, "")
+    kept = measurement.read_all(tmp_path / "results")
+    assert len(kept) >= 2 and {each.outcome for each in kept} == {"done"}
+    assert answer.err.splitlines()[-1].startswith("interrupted; what was measured until then is in results/")
+    assert works_in(scratch) == []
+    assert list(scratch.iterdir()) == []
