@@ -32,7 +32,7 @@ SURFACE = {
     "runs show": "RUN --json",
     "bench cases": "--json",
     "bench compare": "A B --json",
-    "bench report": "FOLDER --out",
+    "bench report": "FOLDER --check --out --readme",
     "bench run": "CASE --busy-ok --json --keep-loaded --legs --memory-cap --model --offline --out --quick --recipe --repeats --steps --time-budget",
     "bench synth": "RECIPE --json --layers --nf4 --out --seed",
     "doctor": "--json",
