@@ -75,14 +75,14 @@ def _cap_gpu(asked_bytes: int) -> Cap:
             f"{MOST_OUTSIDE_BYTES / GIB:.0f} GiB, so others use the card. End them first."
         )
     allocatable = _allocatable(asked_bytes, outside=outside, total=total)
-    # The fraction is of total_memory (https://docs.pytorch.org/docs/stable/generated/torch.cuda.memory.set_per_process_memory_fraction.html).
+    # https://docs.pytorch.org/docs/stable/generated/torch.cuda.memory.set_per_process_memory_fraction.html: the fraction is of total_memory.
     whole = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     torch.cuda.set_per_process_memory_fraction(allocatable / whole)
     return Cap("cuda", asked_bytes, allocatable)
 
 
 def _allocatable(asked_bytes: int, *, outside: int, total: int) -> int:
-    """What a card of the size asked for leaves to tensors. Raises MachineError when this card is smaller, or the context alone is larger."""
+    """What a card of the size asked for leaves to tensors. Raises MachineError when this card is smaller, or its context is larger."""
     if asked_bytes > total:
         raise MachineError(f"memory cap: {asked_bytes / GIB:.1f} GiB asked for, and the card has {total / GIB:.1f}. Ask for less.")
     if asked_bytes <= outside:

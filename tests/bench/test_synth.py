@@ -249,7 +249,8 @@ def test_both_backends_load_two_layers_of_llama31_8b(tmp_path: Path):
 def test_the_command_says_what_it_wrote(tmp_path: Path):
     from unsloth_ft.cli.bench_synth import synth as command
 
-    done = CliRunner().invoke(command, ["smollm2-135m", "--out", str(tmp_path / "model"), "--layers", "1", "--nf4", "--seed", "5", "--json"])
+    arguments = ["smollm2-135m", "--out", str(tmp_path / "model"), "--layers", "1", "--nf4", "--seed", "5", "--json"]
+    done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0
     told = json.loads(done.stdout)
     size = sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
