@@ -99,6 +99,8 @@ class Architecture:
             "attention_dropout": 0.0,
             "use_cache": True,
             "dtype": "bfloat16",
+            # The version whose layout this is; of a large vocabulary in a folder that names none, transformers warns that it were Mistral's.
+            "transformers_version": "5.17.0",
             **self.more,
         }
         values |= {"head_dim": self.head_dim} if self.head_dim else {}

@@ -75,7 +75,7 @@ def _cap_gpu(asked_bytes: int) -> Cap:
             f"{MOST_OUTSIDE_BYTES / GIB:.0f} GiB, so others use the card. End them first."
         )
     allocatable = _allocatable(asked_bytes, outside=outside, total=total)
-    # https://docs.pytorch.org/docs/stable/generated/torch.cuda.memory.set_per_process_memory_fraction.html: the fraction is of total_memory.
+    # Of total_memory: https://docs.pytorch.org/docs/stable/generated/torch.cuda.memory.set_per_process_memory_fraction.html
     whole = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     torch.cuda.set_per_process_memory_fraction(allocatable / whole)
     return Cap("cuda", asked_bytes, allocatable)
