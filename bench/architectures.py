@@ -99,7 +99,7 @@ class Architecture:
             "attention_dropout": 0.0,
             "use_cache": True,
             "dtype": "bfloat16",
-            # The version whose layout this is; of a large vocabulary in a folder that names none, transformers warns that it were Mistral's.
+            # Whose layout this is; without it transformers takes a large vocabulary for one of Mistral's broken ones, and warns.
             "transformers_version": "5.17.0",
             **self.more,
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from unsloth_ft import backends
 from unsloth_ft.bench.synth import SEED, synthesize
 from unsloth_ft.cli.options import JSON, print_json
 
@@ -25,7 +26,8 @@ def synth(recipe: str, out: Path, layers: int | None, nf4: bool, seed: int, as_j
     For measuring speed and memory on a machine without a hub; it knows nothing and learns nothing worth keeping.
     """
     started = time.perf_counter()
-    folder = synthesize(recipe, out, layers=layers, quantized=nf4, seed=seed)
+    with backends.third_party():
+        folder = synthesize(recipe, out, layers=layers, quantized=nf4, seed=seed)
     seconds = time.perf_counter() - started
     size = sum(file.stat().st_size for file in folder.iterdir())
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
