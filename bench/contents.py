@@ -65,6 +65,8 @@ class Contents:
     worse: tuple[str, ...]
     nowhere_worse: str
     problems: tuple[str, ...]
+    caught: tuple[str, ...]
+    """What checks of the bench itself were made to find."""
     runs: tuple[tuple[str, list[tuple[str, str]], str], ...]
     """(run, its facts, its versions)"""
     older: tuple[str, ...]
@@ -86,7 +88,8 @@ def contents(measurements: Sequence[Measurement]) -> Contents:
         groups=groups,
         worse=tuple(worse_sentences(stands)),
         nowhere_worse=_nowhere_worse(bool(stands)),
-        problems=tuple(f"{trial.title}: {text}" for trial in shown if not is_check(trial) for text in tables.problems(trial, judge(trial))),
+        problems=_problems(trial for trial in shown if not is_check(trial)),
+        caught=_problems(trial for trial in shown if is_check(trial)),
         runs=tuple(_run(list(found)) for _, found in groupby(sorted(shown, key=lambda one: one.run), key=lambda one: one.run)),
         older=tuple(f"{trial.run}: {trial.title}" for trial in every if trial not in latest),
         origin=f"From {count(len(measurements), 'measurement')} in {count(len({one.run for one in measurements}), 'run')}.",
@@ -106,6 +109,10 @@ def _groups(shown: Iterable[Trial]) -> list[Group]:
         elif kinds[kind]:
             found.append(Group(kind, title, what, tuple(kinds[kind])))
     return found
+
+
+def _problems(found: Iterable[Trial]) -> tuple[str, ...]:
+    return tuple(f"{trial.title}: {text}" for trial in found for text in tables.problems(trial, judge(trial)))
 
 
 def _run(found: list[Trial]) -> tuple[str, list[tuple[str, str]], str]:

@@ -37,8 +37,8 @@ class LegResult:
         return tuple(one for one in self.measurements if one.outcome != "done")
 
     def values(self, read: Callable[[Measurement], float | None]) -> dict[int, float]:
-        """Repeat -> the figure, of those repeats that have it. A figure of 0 is none: no ratio can be made of it."""
-        return {one.repeat: value for one in self.done if (value := read(one))}
+        """Repeat -> the figure, of those repeats that have it. A figure of 0 or below is none: no ratio can be made of it."""
+        return {one.repeat: value for one in self.done if (value := read(one)) is not None and value > 0}
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,22 @@ def told_apart(found: Sequence[Trial]) -> list[Trial]:
     return [replace(trial, where=where(trial)) for trial in found]
 
 
+def case_of(one: Measurement) -> Case:
+    """The case as it was measured. Raises UserError where another version of this program wrote it."""
+    from pydantic import ValidationError
+
+    from unsloth_ft.errors import UserError
+
+    try:
+        return Case.model_validate(one.case_values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{one.run}/{one.case}: its case can't be read ({where}: {first['msg']}); it was written by another version."
+        ) from None
+
+
 def machine(measurement: Measurement) -> str:
     """The machine in words; equal words are an equal machine. What changes by the second (load, clocks) is not in them."""
     told = measurement.machine
@@ -118,7 +134,7 @@ def _trial_of(one: Measurement) -> tuple[str, str, tuple[tuple[str, int], ...]]:
 
 def _trial(group: list[Measurement]) -> Trial:
     run, name, point = _trial_of(group[0])
-    case = Case.model_validate(group[0].case_values)
+    case = case_of(group[0])
     legs: dict[str, list[Measurement]] = {leg.title: [] for leg in case.legs}
     for one in group:
         legs.setdefault(one.leg, []).append(one)

@@ -10,7 +10,7 @@ from typing import Any
 
 from unsloth_ft.bench.case import Case
 from unsloth_ft.bench.measurement import Measurement, Step, Work
-from unsloth_ft.bench.trials import LegResult, Trial, machine
+from unsloth_ft.bench.trials import LegResult, Trial, case_of, machine
 
 HASHES = ("weights", "rows")
 # What full fine-tuning, LoRA and QLoRA exchange; a case with same_losses=False compares just that.
@@ -190,7 +190,7 @@ def _work_differences(first: Work | None, second: Work | None) -> Iterator[tuple
 
 
 def _case_differences(first: Measurement, second: Measurement) -> list[str]:
-    ours, theirs = (Case.model_validate(one.case_values).model_dump(mode="json", exclude=set(NOT_WORK)) for one in (first, second))
+    ours, theirs = (case_of(one).model_dump(mode="json", exclude=set(NOT_WORK)) for one in (first, second))
     return [_against(f"case {name}", shown(theirs[name]), shown(ours[name])) for name in ours if ours[name] != theirs[name]]
 
 

@@ -27,7 +27,7 @@ def show(measured: Sequence[Measurement]) -> None:
     for title, table in (each for group in found.groups for each in _tables(group)):
         console.print(grid(title, table))
         console.print()
-    for line in found.problems:
+    for line in (*found.problems, *found.caught):
         click.echo(line)
     for line in found.worse:
         click.echo(f"ours is behind: {line}")
@@ -48,7 +48,5 @@ def _tables(group: Group) -> Iterator[tuple[str, Table]]:
         for trial in group.trials:
             yield trial.title, tables.leg_table(trial, judge(trial))
         return
-    yield group.title, tables.point_table(group.trials)
-    for figure in tables.MEMORY:
-        if any(figure.values(leg) for trial in group.trials for leg in trial.legs):
-            yield f"{group.trials[0].name}: {figure.title}", tables.point_table(group.trials, figure)
+    for figure in tables.point_figures(group.trials):
+        yield f"{group.trials[0].called}: {figure.title}", tables.point_table(group.trials, figure)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.bench.sample import CASE, CPU, GPU, leg, measurement
+from unsloth_ft.bench.case import Leg
+from unsloth_ft.bench.trials import machine, newest, told_apart, trials
+from unsloth_ft.errors import UserError
+
+
+def test_a_trial_is_one_runs_case_at_one_point_with_every_legs_repeats():
+    found = trials(
+        [
+            *leg("peft-tuned", repeats=2),
+            measurement(run="other"),
+            measurement(case="memory-length", point={"length": 512}),
+            measurement(case="memory-length", point={"length": 64}),
+            *leg("peft-naive", repeats=2),
+        ]
+    )
+    assert [(trial.run, trial.title) for trial in found] == [
+        ("2026-11-26-cpu", "memory-length, 64 tokens a row"),
+        ("2026-11-26-cpu", "memory-length, 512 tokens a row"),
+        ("2026-11-26-cpu", "speed-faq"),
+        ("other", "speed-faq"),
+    ]
+    assert [(one.name, [each.repeat for each in one.measurements]) for one in found[2].legs] == [
+        ("peft-naive", [0, 1]),
+        ("peft-tuned", [0, 1]),
+    ]
+
+
+def test_legs_stand_in_the_order_of_the_case_and_unknown_ones_behind_them():
+    legs = (Leg(kind="peft-tuned", name="zebra"), Leg(kind="peft-tuned", name="ant"))
+    asked = CASE.model_copy(update={"legs": legs})
+    (trial,) = trials([measurement(leg=name, asked=asked) for name in ("later", "ant", "zebra")])
+    assert [one.name for one in trial.legs] == ["zebra", "ant", "later"]
+
+
+def test_a_figure_is_read_of_finished_repeats_that_have_it():
+    repeats = [
+        measurement(repeat=0, tokens_per_second=5.0),
+        measurement(repeat=1, tokens_per_second=None),
+        measurement(repeat=2, tokens_per_second=7.0, outcome="failed"),
+        measurement(repeat=3, tokens_per_second=0.0),
+        measurement(repeat=4, tokens_per_second=-1.0),
+    ]
+    (trial,) = trials(repeats)
+    assert trial.legs[0].values(lambda one: one.tokens_per_second) == {0: 5.0}
+    assert [one.repeat for one in trial.legs[0].not_done] == [2]
+
+
+def test_the_newest_trial_answers_a_question():
+    old = replace(measurement(), run="z-old", date="2026-11-01T00:00:00+00:00")
+    other_point = replace(old, run="point", point={"length": 64})
+    other_machine = replace(old, run="machine", machine=GPU)
+    other_recipe = replace(old, run="recipe", case_values=old.case_values | {"recipe": "qwen3-0.6b"})
+    found = newest(trials([old, measurement(), other_point, other_machine, other_recipe]))
+    assert sorted(trial.run for trial in found) == ["2026-11-26-cpu", "machine", "point", "recipe"]
+
+
+def test_load_and_clocks_do_not_make_another_machine():
+    busy = CPU | {"load_before": {"cpu_share": 0.4}, "busy_ok": True}
+    assert machine(measurement(machine=busy)) == machine(measurement()) == "Intel Xeon (2 cores, 8 GiB)"
+    assert machine(measurement(machine=CPU | {"threads": 1})) == "Intel Xeon (1 of 2 cores, 8 GiB)"
+    assert machine(measurement(machine=GPU)) == "NVIDIA H200 with 139 GiB, Intel Xeon (16 cores, 128 GiB)"
+
+
+def test_machine_and_recipe_are_in_the_title_only_where_there_are_several():
+    one = measurement()
+    assert [trial.title for trial in told_apart(trials([one]))] == ["speed-faq"]
+    several = [one, replace(one, run="gpu", machine=GPU, case_values=one.case_values | {"recipe": "llama31-8b"})]
+    assert [trial.title for trial in told_apart(trials(several))] == [
+        "speed-faq (smollm2-135m, Intel Xeon)",
+        "speed-faq (llama31-8b, NVIDIA H200)",
+    ]
+
+
+def test_a_case_of_another_version_is_refused_in_a_line():
+    with pytest.raises(UserError) as caught:
+        trials([measurement(case_values={"what": "?", "colour": "red"})])
+    assert str(caught.value) == (
+        "2026-11-26-cpu/speed-faq: its case can't be read (colour: Extra inputs are not permitted); it was written by another version."
+    )
