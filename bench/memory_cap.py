@@ -14,8 +14,8 @@ STATUS = Path("/proc/self/status")
 # A CUDA context with its libraries has 0.3 to 0.6 GiB. More than this is somebody else's, and the cap would be smaller than asked for.
 MOST_OUTSIDE_BYTES = 2 * GIB
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
-# Each is how a library says it: torch's CPU allocator; C++; CUDA itself; cuBLAS's handle, which is allocated on first use.
-SAID = ("DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+# Each is how a library says it: CUDA and Triton; torch's CPU allocator; C++; cuBLAS's and cuDNN's handles, allocated on first use.
+SAID = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
 
 
 @dataclass(frozen=True)

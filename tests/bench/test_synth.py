@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from unsloth_ft import base_model
@@ -67,7 +68,6 @@ def test_weights_have_the_spread_that_the_architecture_begins_with(smollm2: Call
 
 
 def test_nf4_weights_are_the_bfloat16_ones_quantized(smollm2: Callable[[str], Path]):
-    import torch
     from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
 
     packed, whole = tensors(smollm2("nf4")), tensors(smollm2("bf16"))
@@ -209,6 +209,21 @@ def test_a_conversation_is_written_in_the_family_s_form(recipe: str, rendered: s
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
     assert tokenizer.apply_chat_template(messages, tokenize=False) == rendered
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available() and not os.environ.get("UNSLOTH_FT_REQUIRE_GPU"), reason="needs a CUDA GPU")
+def test_a_gpu_writes_weights_of_the_same_spread_and_the_same_ones_again(tmp_path: Path):
+    from bitsandbytes.functional import QuantState, dequantize_4bit
+
+    first, again = (synthesize("smollm2-135m", tmp_path / name, layers=1, quantized=True, device="cuda") for name in ("first", "again"))
+    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    name = "model.layers.0.mlp.up_proj.weight"
+    found = tensors(first)
+    parts = {key.removeprefix("model.layers.0.mlp.up_proj."): value for key, value in found.items() if key.startswith(name + ".")}
+    restored = dequantize_4bit(found[name].cuda(), QuantState.from_dict(parts, device=torch.device("cuda")))
+    assert restored.float().std().item() == pytest.approx(1 / 24, rel=0.02)
+    assert found["model.embed_tokens.weight"].float().std().item() == pytest.approx(1 / 24, rel=0.002)
 
 
 def load(backend: str, *named: str, cache: Path) -> list[dict]:
