@@ -103,12 +103,18 @@ def _groups(shown: Iterable[Trial]) -> list[Group]:
     found = []
     for kind, (title, what) in SECTIONS.items():
         if kind in ("sweep", "context"):
-            for _, points in groupby(kinds[kind], key=lambda one: (one.name, one.case.recipe, machine(one.example))):
+            for _, points in groupby(sorted(kinds[kind], key=_curve), key=_curve):
                 same = tuple(sorted(points, key=lambda one: one.point))
-                found.append(Group(kind, f"{title}: {same[0].called}", f"{same[0].case.what} {what}", same))
+                called = ", ".join([same[0].called, *same[0].point_words.split(", ")[1:]])
+                found.append(Group(kind, f"{title}: {called}", f"{same[0].case.what} {what}", same))
         elif kinds[kind]:
             found.append(Group(kind, title, what, tuple(kinds[kind])))
     return found
+
+
+def _curve(trial: Trial) -> tuple[object, ...]:
+    """Equal for the points of one curve: the sweep's own field comes first in them, a memory cap behind it."""
+    return trial.name, trial.case.recipe, machine(trial.example), trial.point[1:]
 
 
 def _problems(found: Iterable[Trial]) -> tuple[str, ...]:

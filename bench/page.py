@@ -58,14 +58,11 @@ def render(contents: Contents) -> str:
     environment.filters["unbroken"] = unbroken
     style = "".join((folder / "page.css").read_text(encoding="utf-8") for folder in (shared, here))
     numbers = views.leg_numbers(contents.trials)
-    text = environment.get_template("page.html").render(
+    return environment.get_template("page.html").render(
         contents=contents,
         style=Markup(style),
         groups=[(group, list(_blocks(group, numbers))) for group in contents.groups],
-        invalid=tables.INVALID,
     )
-    # A lone surrogate in an error message can't be stored as UTF-8.
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def unbroken(text: str) -> str:

@@ -20,5 +20,6 @@ def report(folder: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written = {out / "bench.md": markdown.render(found), out / "bench.html": page.render(found)}
     for path, text in written.items():
-        write_atomically(path, text)
+        # A lone surrogate (half a character in an error message) can't be stored as UTF-8.
+        write_atomically(path, text.encode("utf-8", "replace").decode("utf-8"))
     return list(written)

@@ -65,7 +65,9 @@ def shown_figures(points: Sequence[Trial]) -> list[Figure]:
 
 
 def besides_table(trial: Trial, judgement: Judgement) -> Table | None:
-    """A row a leg: everything else that was measured; figures that no leg has are left out."""
+    """A row a leg: everything else that was measured of its training; figures that no leg has are left out."""
+    if trial.case.measures != "training":
+        return None
     shown = [figure for figure in BESIDES if _any(figure, trial.legs)]
     legs = [leg for leg in trial.legs if leg.done]
     if not shown or not legs:
@@ -103,7 +105,7 @@ def point_table(points: Sequence[Trial], figure: Figure) -> Table:
 
 def setup_table(trial: Trial) -> Table | None:
     """A row a setting, a column a leg: how each trains, with the reason. The plan, which holds all of ours, stays in the JSON."""
-    setups = {leg.name: leg.measurements[-1].setup for leg in trial.legs}
+    setups = {leg.name: next((one.setup for one in leg.measurements if one.setup), {}) for leg in trial.legs}
     names = list(dict.fromkeys(name for setup in setups.values() for name in setup if name != "plan"))
     if not names:
         return None

@@ -43,7 +43,7 @@ class LegResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """`point` is the sweep's value, empty without a sweep. Legs stand in the case's order."""
+    """`point` is the sweep's value and the memory cap, where there are such. Legs stand in the case's order."""
 
     run: str
     name: str
@@ -129,7 +129,8 @@ def machine(measurement: Measurement) -> str:
 
 
 def _trial_of(one: Measurement) -> tuple[str, str, tuple[tuple[str, int], ...]]:
-    return one.run, one.case, tuple(sorted(one.point.items()))
+    point = sorted(one.point.items(), key=lambda each: (each[0] == "memory_cap_gib", each))
+    return one.run, one.case, tuple(point)
 
 
 def _trial(group: list[Measurement]) -> Trial:

@@ -17,8 +17,10 @@ HASHES = ("weights", "rows")
 EXCHANGED = ("weights", "r", "load_in_4bit")
 # The longest row is what a context case asks for: each leg ends with its own.
 OWN_LENGTH = ("rows", "tokens", "learned_tokens", "steps")
-# Of what a command worked on, what must be the same for one kind of work; how much of it each leg wrote is its own.
-AMOUNTS = ("rows", "tokens", "learned_tokens")
+# Of what a command worked on, what must be the same. How many tokens are learned is said: a template's newline behind the turn-end token
+# is learned by one way of preparing and not by another.
+AMOUNTS = ("rows", "tokens")
+SAID_AMOUNTS = ("learned_tokens",)
 # Legs of these cases are different commands: each is timed for itself.
 ALONE = ("export", "startup")
 # Of a case, what doesn't change the work: its question, who does it, how often, and how its losses are judged.
@@ -103,7 +105,7 @@ def same_work(one: LegResult, other: LegResult, case: Case) -> Agreement:
     first, second = one.done[0], other.done[0]
     reasons = [*work_differences(first, second, case), *_case_differences(first, second)]
     notes = [text for name, text in _work_differences(first.work, second.work) if not case.same_losses and name in EXCHANGED]
-    notes += version_differences(first, second)
+    notes += [*_amount_differences(first, second, SAID_AMOUNTS), *version_differences(first, second)]
     gap = None
     if comparable_losses(first, second, case):
         gap = widest([(a.steps[: _compared(case)], b.steps[: _compared(case)]) for a, b in product(one.done, other.done)])
@@ -127,8 +129,7 @@ def work_differences(first: Measurement, second: Measurement, case: Case) -> lis
     """Each difference with both values, `second` first: what a reader of its figures has to know."""
     free = (*(() if case.same_losses else EXCHANGED), *(OWN_LENGTH if case.measures == "context" else ()))
     told = [text for name, text in _work_differences(first.work, second.work) if name not in free]
-    amounts = [(name, first.amount.get(name), second.amount.get(name)) for name in AMOUNTS]
-    return told + [_against(name, shown(theirs), shown(ours)) for name, ours, theirs in amounts if ours != theirs]
+    return told + _amount_differences(first, second, AMOUNTS)
 
 
 def version_differences(first: Measurement, second: Measurement) -> list[str]:
@@ -192,6 +193,11 @@ def _work_differences(first: Work | None, second: Work | None) -> Iterator[tuple
 def _case_differences(first: Measurement, second: Measurement) -> list[str]:
     ours, theirs = (case_of(one).model_dump(mode="json", exclude=set(NOT_WORK)) for one in (first, second))
     return [_against(f"case {name}", shown(theirs[name]), shown(ours[name])) for name in ours if ours[name] != theirs[name]]
+
+
+def _amount_differences(first: Measurement, second: Measurement, names: tuple[str, ...]) -> list[str]:
+    amounts = [(name, first.amount.get(name), second.amount.get(name)) for name in names]
+    return [_against(name, shown(theirs), shown(ours)) for name, ours, theirs in amounts if ours != theirs]
 
 
 def _between_repeats(leg: LegResult, case: Case) -> Iterator[str]:

@@ -104,9 +104,12 @@ def test_checks_of_the_bench_are_known_by_their_legs():
 def test_work_of_commands_is_what_they_worked_on():
     rows = {"prepare-ours": 1.0, "prepare-datasets": 1.0}
     found = commands("data-preparation", "data", rows, amount={"rows": 1000.0, "tokens": 5000.0, "bytes": 7.0})
-    found = [replace(one, amount=one.amount | {"tokens": 4999.0, "bytes": 8.0}) if one.leg == "prepare-ours" else one for one in found]
+    other = {"tokens": 4999.0, "learned_tokens": 9.0, "bytes": 8.0}
+    found = [replace(one, amount=one.amount | other) if one.leg == "prepare-ours" else one for one in found]
     (trial,) = trials(found)
-    assert judge(trial).legs["prepare-datasets"].reasons == ("not the work of prepare-ours: tokens 5,000 against 4,999",)
+    judged = judge(trial).legs["prepare-datasets"]
+    assert judged.reasons == ("not the work of prepare-ours: tokens 5,000 against 4,999",)
+    assert judged.notes == ("learned_tokens none against 9",)
 
 
 def test_a_context_case_has_legs_of_different_lengths():
