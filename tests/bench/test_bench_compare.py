@@ -49,6 +49,13 @@ def test_a_rerun_is_within_the_spread_or_not(results: Path):
     ]
 
 
+def test_a_rerun_inside_the_printed_spread_is_within_it_although_five_repeats_show_a_difference(results: Path):
+    keep(results, [measurement(repeat=at, tokens_per_second=speed) for at, speed in enumerate((100.0, 100.0, 100.0, 100.0, 106.0))])
+    keep(results, [measurement(repeat=at, tokens_per_second=105.0) for at in range(5)], run="again")
+    (speed, _) = told("first", "again")
+    assert speed == ("speed-faq", "peft-naive", "speed", "faster by 1.04 × [1.00, 1.07]", True)
+
+
 def test_a_folder_is_named_by_its_path_too(results: Path, tmp_path: Path):
     keep(results, leg())
     keep(tmp_path / "elsewhere", faster(leg(), 1 / 1.3), run="mine")

@@ -66,6 +66,11 @@ def test_losses_within_the_band_are_valid_and_the_worst_step_is_told():
     assert found.legs["unsloth-plan"].gap.relative == pytest.approx(0.019 / 1.019)
 
 
+@pytest.mark.parametrize(("off", "valid"), [(0.0204, True), (0.0205, False), (-0.0199, True), (-0.0201, False)])
+def test_the_band_is_two_percent_of_the_larger_loss(off: float, valid: bool):
+    assert judged(*leg(), *leg("unsloth-plan", losses=losses(10, off=off))).valid("unsloth-plan") is valid
+
+
 def test_losses_outside_the_band_are_invalid_at_whatever_step():
     curve = losses(10)
     curve[9] = 2.0
