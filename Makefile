@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test sweep help
+.PHONY: setup demo test sweep bench help
 
 help:
 	@echo "make setup   a virtual environment in .venv with the locked packages, for a machine without a GPU"
 	@echo "make demo    tune SmolLM2-135M on examples/faq.jsonl, prove it, export it, ask it"
 	@echo "make test    the test suite"
 	@echo "make sweep   the long sweeps that the suite takes a sample of"
+	@echo "make bench   every case on SmolLM2-135M, without a GPU about three hours; results and report in bench/results"
 
 setup: .venv/installed
 
@@ -37,3 +38,12 @@ test: .venv/installed-dev .venv/oracle/done
 
 sweep: .venv/installed-dev .venv/oracle/done
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 -m slow
+
+# In the order of what a reader asks first. The longest context needs a cap: without one it would go on until the whole machine is full.
+BENCH_CASES := speed-faq speed-faq-grouped speed-full methods self-check memory-length memory-rank scaling-length scaling-rows \
+    data-preparation export startup
+
+bench: setup
+	$(BIN)/unsloth-ft bench run $(BENCH_CASES)
+	$(BIN)/unsloth-ft bench run context --memory-cap 4GB
+	$(BIN)/unsloth-ft bench report

@@ -105,10 +105,17 @@ class Case(Section):
     """Largest relative difference of two legs' losses at one step that rounding explains: bfloat16 has 8 bits of mantissa."""
     seed: int = 3407
     sweep: Sweep | None = None
+    without_gpu: dict[str, Any] = {}
+    """Fields that are others where there is no GPU: what a card does in a second takes a CPU minutes."""
     memory_cap_bytes: int | None = None
     """Device memory that a leg may have; None: all of it."""
     most_tokens: Count = 131072
     """Where the search for the longest context ends."""
+
+    def on(self, device: str) -> Case:
+        """The case for cpu or cuda."""
+        changed = self.without_gpu if device == "cpu" else {}
+        return Case.model_validate(dict(self) | changed | {"without_gpu": {}})
 
     def at(self, value: int) -> Case:
         """The case at one point of its sweep. Raises ValueError where it has none, or where the value is none of the field's."""

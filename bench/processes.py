@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import unsloth_ft
+from unsloth_ft.bench import memory_cap
 
 # What a process needs to find programs, libraries, cards and cached models. All else of the user's environment (HF_*, UNSLOTH_*,
 # TORCH_*, LD_PRELOAD, …) changes what is measured on one machine and not on the next.
@@ -40,9 +40,8 @@ SET = {
 }
 LAST_LINES = 20
 ENDING_SECONDS = 10  # that a worker has to end by itself
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|OutOfMemoryError|can't allocate memory|Cannot allocate memory|std::bad_alloc|^MemoryError", re.MULTILINE
-)
+# What ends a process from outside of its own handling: torch's exceptions, Python's, the system's, and the libraries' own words.
+OUT_OF_MEMORY = ("CUDA out of memory", "OutOfMemoryError", "\nMemoryError", "Cannot allocate memory", *memory_cap.SAID)
 
 
 class WorkerError(Exception):
@@ -134,7 +133,7 @@ class Worker:
         if code == -signal.SIGKILL:
             return WorkerError("out_of_memory", f"killed by the system (SIGKILL), as it does when memory runs out.\n{said}".rstrip())
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return WorkerError("out_of_memory" if OUT_OF_MEMORY.search(said) else "failed", f"{how}.\n{said}".rstrip())
+        return WorkerError("out_of_memory" if any(words in f"\n{said}" for words in OUT_OF_MEMORY) else "failed", f"{how}.\n{said}".rstrip())
 
     def _last_lines(self) -> str:
         return "\n".join(self._stderr.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unsloth_ft.bench.case import Case, Leg
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,21 @@ class Round:
         return " ".join([self.name, *(f"{name}={value}" for name, value in self.point.items())])
 
 
-def rounds(name: str, case: Case, *, device: str, memory_caps_gib: Sequence[int] = ()) -> list[Round]:
-    """The case at every memory cap and at every point of its sweep for that device (cpu or cuda)."""
+def rounds(name: str, case: Case, *, device: str, memory_caps: Sequence[int] = ()) -> list[Round]:
+    """The case at every memory cap (bytes) and at every point of its sweep for that device (cpu or cuda)."""
     values = case.sweep.values_on(device) if case.sweep else ()
     found = []
-    for cap in memory_caps_gib or (None,):
-        capped = case if cap is None else case.model_copy(update={"memory_cap_bytes": cap * GIB})
-        under = {} if cap is None else {"memory_cap_gib": cap}
+    for cap in memory_caps or (None,):
+        capped = case if cap is None else case.model_copy(update={"memory_cap_bytes": cap})
+        under = {} if cap is None else _shown(cap)
         if case.sweep is None:
             found.append(Round(name, capped, under))
         found += [Round(name, capped.at(value), under | {case.sweep.field: value}) for value in values if case.sweep]
     return found
+
+
+def _shown(cap: int) -> dict[str, int]:
+    return {"memory_cap_gib": cap // GIB} if cap % GIB == 0 else {"memory_cap_mib": cap // MIB}
 
 
 def in_turn(legs: Sequence[Leg], repeat: int) -> tuple[Leg, ...]:

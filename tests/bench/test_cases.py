@@ -47,6 +47,14 @@ def test_rank_and_batch_are_exchanged():
     assert swept("batch").at(64).effective_batch_size == 64
 
 
+def test_without_a_gpu_a_case_may_be_smaller():
+    full = case.find("speed-full")
+    assert (full.on("cuda").lengths.median, full.on("cuda").steps) == (2048, 10)
+    assert (full.on("cpu").lengths.median, full.on("cpu").steps) == (512, 3)
+    with pytest.raises(ValidationError):
+        Case(what="?", without_gpu={"stepz": 1}).on("cpu")
+
+
 def test_a_value_that_is_none_of_the_field_is_refused():
     with pytest.raises(ValidationError):
         swept("r").at(0)

@@ -69,11 +69,12 @@ def test_every_second_repeat_goes_backwards_and_none_is_always_first():
 def test_a_sweep_and_memory_caps_give_a_round_each_by_device():
     swept = Case.model_validate({"what": "?", "sweep": {"field": "r", "values": (8, 16), "gpu_values": (64,)}})
     assert [str(one) for one in rounds("c", swept, device="cpu")] == ["c r=8", "c r=16"]
-    assert [str(one) for one in rounds("c", swept, device="cuda", memory_caps_gib=(8, 24))] == [
+    assert [str(one) for one in rounds("c", swept, device="cuda", memory_caps=(8 * 2**30, 24 * 2**30))] == [
         "c memory_cap_gib=8 r=64",
         "c memory_cap_gib=24 r=64",
     ]
-    last = rounds("c", swept, device="cuda", memory_caps_gib=(8, 24))[-1]
+    assert str(rounds("c", CASE, device="cpu", memory_caps=(1536 * 2**20,))[0]) == "c memory_cap_mib=1536"
+    last = rounds("c", swept, device="cuda", memory_caps=(8 * 2**30, 24 * 2**30))[-1]
     assert (last.case.r, last.case.memory_cap_bytes, last.case.sweep) == (64, 24 * 2**30, None)
 
 

@@ -457,12 +457,12 @@ BENCH = [
     Call(
         "a memory cap that is none",
         "bench run context --memory-cap lots",
-        f"invalid value for '--memory-cap': \"lots\"; expected a card's memory, like 24GB. {BENCH_RUN}",
+        'memory "lots"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
     ),
     Call(
         "a memory cap of nothing",
         "bench run context --memory-cap 0GB",
-        f"invalid value for '--memory-cap': \"0GB\"; expected a card's memory, like 24GB. {BENCH_RUN}",
+        'memory "0GB"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
     ),
     Call(
         "an unknown leg",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import signal
 import sys
 import time
@@ -30,21 +29,17 @@ ELSEWHERE = {
 # Of each at most so many: a step of a few hundred tokens, which two cores train in seconds.
 QUICK = {"repeats": 3, "warm_up_steps": 1, "steps": 3, "effective_batch_size": 4}
 QUICK_SECONDS = 600
-MEMORY_CAP = re.compile(r"([1-9]\d*)\s*(?:GB|GiB|G)?", re.IGNORECASE)
 
 
 class MemoryCap(click.ParamType):
-    """24GB, as cards are sold: GiB."""
+    """24GB, as cards are sold, in bytes."""
 
     name = "memory"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = MEMORY_CAP.fullmatch(value.strip())
-        if found is None:
-            self.fail(f'"{value}"; expected a card\'s memory, like 24GB.', param, ctx)
-        return int(found[1])
+        from unsloth_ft.bench.memory_cap import memory_size
+
+        return value if isinstance(value, int) else memory_size(value)
 
 
 class BenchGroup(click.Group):
@@ -109,13 +104,14 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
 
     end = time.monotonic() + (time_budget or (QUICK_SECONDS if wanted["quick"] else float("inf")))
     here = hardware.detect()
+    device = "cuda" if here.gpu else "cpu"
     if wanted["offline"]:
         go_offline()
-    found = chosen(names, wanted)
+    found = chosen(names, wanted, device)
     _refuse_unusable(wanted["out"])
-    rounds = _rounds(found, "cuda" if here.gpu else "cpu", wanted["memory_caps"])
+    rounds = _rounds(found, device, wanted["memory_caps"])
     models = {each.recipe: _model(each.recipe, wanted) for each in found.values()}
-    run_name = f"{now()[:19].replace(':', '')}-{'cuda' if here.gpu else 'cpu'}"
+    run_name = f"{now()[:19].replace(':', '')}-{device}"
     call = runner.Call(
         run=run_name,
         out=wanted["out"],
@@ -139,8 +135,8 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
         raise MachineError(f"nothing could be measured; the first reason: {measured[0].error}")
 
 
-def chosen(names: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Case]:
-    """Case name -> the case, with what the flags change. Raises UserError for unknown cases and legs."""
+def chosen(names: tuple[str, ...], wanted: dict[str, Any], device: str) -> dict[str, Case]:
+    """Case name -> the case for that device, with what the flags change. Raises UserError for unknown cases and legs."""
     from unsloth_ft.bench import case
 
     speed = [name for name in case.names() if name.startswith("speed-")]
@@ -150,7 +146,7 @@ def chosen(names: tuple[str, ...], wanted: dict[str, Any]) -> dict[str, Case]:
         changed["recipe"] = os.path.abspath(changed["recipe"])  # a worker has another working directory
     found = {}
     for name in dict.fromkeys(names):
-        each = case.find(name)
+        each = case.find(name).on(device)
         quick = {key: min(most, value) for key, value in each if (most := QUICK.get(key))} if wanted["quick"] else {}
         found[Path(name).stem] = _with_legs(name, each.model_copy(update=quick | changed), wanted["legs"])
     return found
@@ -184,7 +180,7 @@ def _refuse_unusable(out: Path) -> None:
 def _rounds(cases: dict[str, Case], device: str, memory_caps: tuple[int, ...]) -> list[Round]:
     from unsloth_ft.bench.schedule import rounds
 
-    return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps_gib=memory_caps)]
+    return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps=memory_caps)]
 
 
 def _model(recipe_name: str, wanted: dict[str, Any]) -> Path:
