@@ -8,7 +8,7 @@ import runpy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unsloth_ft.catalog import RECIPE_ERRORS
 from unsloth_ft.errors import UserError, nearest
@@ -43,8 +43,8 @@ class Leg(Section):
     the bench itself."""
 
     kind: Literal[(*KINDS, *COMMAND_KINDS)]  # type: ignore[valid-type]
-    name: str = ""
-    """How it is called in the report; empty: its kind."""
+    name: Annotated[str, Field(pattern=r"^([A-Za-z0-9][\w.-]*)?$")] = ""
+    """How it is called in the report, and its files; empty: its kind."""
     seed: int | None = None
     """Another seed than the case's: the bench must notice."""
     rows_seed: int | None = None
@@ -128,6 +128,14 @@ class Case(Section):
             "batch": {"effective_batch_size": value},
         }[self.sweep.field]
         return Case.model_validate(dict(self) | changed | {"sweep": None})
+
+    @field_validator("legs")
+    @classmethod
+    def each_with_its_own_name(cls, legs: tuple[Leg, ...]) -> tuple[Leg, ...]:
+        titles = [leg.title for leg in legs]
+        if not titles or len(set(titles)) < len(titles):
+            raise ValueError(f"{', '.join(titles) or 'none'}; expected one or more, each with a name of its own")
+        return legs
 
     def differences(self) -> dict[str, Any]:
         """What the case file says: the values that are not the defaults."""

@@ -71,7 +71,8 @@ class Worker:
                 start_new_session=True,  # a signal to the terminal's group must not reach it before us; and its children end with it
             )
         self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def ready(self, *, limit_seconds: float) -> dict[str, Any]:
         """What it measured until it had loaded. Raises WorkerError."""
@@ -84,20 +85,23 @@ class Worker:
         return self._answer("repeat", limit_seconds)["measured"]
 
     def close(self) -> None:
-        """Ends it: by the end of its stdin, and where that takes too long by a kill; what it started ends too."""
+        """Ends it: by the end of its stdin, and where that takes too long by a kill."""
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()  # type: ignore[union-attr]
-        try:
-            self._process.wait(ENDING_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self.kill()
+            self._process.stdin.close()  # type: ignore[union-attr]  # a pipe was asked for
+        self._end(ENDING_SECONDS)
+        self._reader.join(ENDING_SECONDS)
+        self._process.stdout.close()  # type: ignore[union-attr]
 
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # the group is gone once its last process is
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+    def _end(self, seconds: float) -> int:
+        """Its exit code, when it has ended by itself, or has been killed after so many seconds. What it started is killed with it."""
+        process = self._process
+        if process.returncode is None:
+            end = time.monotonic() + seconds
+            # Looked at, not waited for: until then the number of its group can't be given to anybody else.
+            while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < end:
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
 
     def _write(self, line: str) -> None:
         stdin = self._process.stdin
@@ -118,7 +122,7 @@ class Worker:
             try:
                 line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
-                self.kill()
+                self._end(0)
                 raise WorkerError("failed", f"no answer within {limit_seconds:.0f} s; ended.\n{self._last_lines()}".rstrip()) from None
             if line is None:
                 raise self._ended()
@@ -128,7 +132,7 @@ class Worker:
                     return told
 
     def _ended(self) -> WorkerError:
-        code = self._process.wait()
+        code = self._end(ENDING_SECONDS)
         said = self._last_lines()
         if code == -signal.SIGKILL:
             return WorkerError("out_of_memory", f"killed by the system (SIGKILL), as it does when memory runs out.\n{said}".rstrip())

@@ -86,7 +86,6 @@ class Bench:
 
     def measure(self, round_: Round, leg: Leg, repeat: int) -> Measurement:
         """One turn of one leg, whatever becomes of it."""
-        before = time.monotonic()
         # A turn that can't be finished would take the time from one that can.
         needed = self.took_seconds.get((str(round_), leg.title), 0.0)
         if self.call.seconds_left <= needed:
@@ -97,9 +96,8 @@ class Bench:
             told = self._answer(round_, leg, repeat)
         except WorkerError as error:
             told = {"outcome": error.outcome, "error": str(error)}
-        if not self.call.keep_loaded or told["outcome"] != "done":  # after a failed step nobody knows what is left of it
+        if not self.call.keep_loaded or told.get("outcome") != "done":  # after a failed step nobody knows what is left of it
             self._close(leg)
-        self.took_seconds[str(round_), leg.title] = time.monotonic() - before
         around = {"load_before": quiet, "load_after": self._load(), "caches": "cold" if cold else "warm"}
         return self._record(round_, leg, repeat, told, **around)
 
@@ -122,19 +120,26 @@ class Bench:
             self.tell(f"the matmul rate is unknown: {type(error).__name__}; the share of it that a leg reaches can't be told")
 
     def _answer(self, round_: Round, leg: Leg, repeat: int) -> dict[str, Any]:
-        limit = min(self.call.answer_seconds, self.call.seconds_left)
+        began = time.monotonic()
         try:
             if leg.title not in self.loaded:
                 worker = self._start(round_, leg)
                 self.loaded[leg.title] = worker, {}  # from here on it is ended whatever happens
-                self.loaded[leg.title] = worker, worker.ready(limit_seconds=limit)
+                self.loaded[leg.title] = worker, worker.ready(limit_seconds=self._limit_seconds)
+            if self.call.keep_loaded:
+                began = time.monotonic()  # its next turn needs no loading
             worker, loading = self.loaded[leg.title]
-            limit = min(self.call.answer_seconds, self.call.seconds_left)
-            return loading | worker.repeat(repeat, limit_seconds=max(0.0, limit))
+            return loading | worker.repeat(repeat, limit_seconds=self._limit_seconds)
         except WorkerError:
             if self.call.seconds_left <= 0:
                 raise WorkerError("no_time", "the time budget ended while it ran") from None
             raise
+        finally:
+            self.took_seconds[str(round_), leg.title] = time.monotonic() - began
+
+    @property
+    def _limit_seconds(self) -> float:
+        return max(0.0, min(self.call.answer_seconds, self.call.seconds_left))
 
     def _start(self, round_: Round, leg: Leg) -> Worker:
         self.started += 1
@@ -167,8 +172,9 @@ class Bench:
 
     def _record(self, round_: Round, leg: Leg, repeat: int, told: dict[str, Any], **machine_facts: Any) -> Measurement:
         unknown = sorted(told.keys() - KNOWN)
-        if unknown:
-            told = {"outcome": "failed", "error": f"the worker told of {', '.join(unknown)}, which a measurement hasn't"}
+        if unknown or told.get("outcome") not in measurement.OUTCOMES:
+            wrong = f"{', '.join(unknown)}, which a measurement hasn't" if unknown else f"the outcome {told.get('outcome')!r}"
+            told = {"outcome": "failed", "error": f"the worker told of {wrong}"}
         private = machine.private_folders(self.scratch, *(folder.parent for folder in self.call.models.values()))
         common = {
             "run": self.call.run,
@@ -183,7 +189,6 @@ class Bench:
             "versions": versions(),
             "case_values": without_folders(round_.case.model_dump(mode="json"), private),
             "setup": {},
-            "outcome": "done",
         }
         told = without_folders(told, private)
         parts = {

@@ -38,6 +38,8 @@ def misbehave(name: str, moment: str) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         Path(os.environ["HOME"], "child.txt").write_text(str(child.pid))
         time.sleep(600)
+    if what == "shrugs":
+        tell(event="repeat", repeat=0, measured={"outcome": "perhaps"})
     if what == "babbles":
         tell(event="repeat", repeat=0, measured={"outcome": "done", "speed": 1.0})
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from unsloth_ft.bench import case
-from unsloth_ft.bench.case import COMMAND_KINDS, Case, Lengths, Sweep
+from unsloth_ft.bench.case import COMMAND_KINDS, Case, Leg, Lengths, Sweep
 
 
 def swept(field: str, **values: object) -> Case:
@@ -53,6 +53,18 @@ def test_without_a_gpu_a_case_may_be_smaller():
     assert (full.on("cpu").lengths.median, full.on("cpu").steps) == (512, 3)
     with pytest.raises(ValidationError):
         Case(what="?", without_gpu={"stepz": 1}).on("cpu")
+
+
+@pytest.mark.parametrize("legs", [(), (Leg(kind="peft-lora"), Leg(kind="peft-lora"))])
+def test_legs_have_names_of_their_own(legs: tuple[Leg, ...]):
+    with pytest.raises(ValidationError, match="expected one or more, each with a name of its own"):
+        Case(what="?", legs=legs)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".x", "a b"])
+def test_a_legs_name_is_a_file_name(name: str):
+    with pytest.raises(ValidationError):
+        Leg(kind="peft-lora", name=name)
 
 
 def test_a_value_that_is_none_of_the_field_is_refused():

@@ -18,24 +18,6 @@ H100 = Gpu("NVIDIA H100", 81559 * 2**20, (9, 0), "580.95", 0)
 QUIET = "0, 4, 31, 345, 68.21"
 
 
-@pytest.fixture
-def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Puts a program nvidia-smi first in the PATH: its answer about the card's state, its processes and its settings."""
-
-    def put(state: str, processes: str = "", settings: str = "") -> None:
-        tool = tmp_path / "nvidia-smi"
-        lines = [
-            "#!/bin/sh", 'case "$1" in',
-            f'*utilization*) echo "{state}";;', f'*compute-apps*) printf "{processes}";;', f'*power.limit*) echo "{settings}";;',
-            "*) exit 6;;", "esac",
-        ]  # fmt: skip
-        tool.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        tool.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    return put
-
-
 def on_card() -> Load:
     """The load of the card alone; the cores are whoever's."""
     found = sample(H100, seconds=0.02)

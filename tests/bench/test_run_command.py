@@ -87,6 +87,15 @@ def test_a_call_in_which_nothing_could_be_measured_ends_with_3(model: Path, tmp_
     assert [each.outcome for each in measurement.read_all(tmp_path / "results")] == ["failed"]
 
 
+def test_a_busy_card_is_refused_before_anything_is_written(card: Callable[..., None], model: Path, tmp_path: Path):
+    card("97, 41000, 71, 1980, 612.00", "4711\\n")
+    answer = start("bench", "run", "--model", str(model), "--out", "results", cwd=tmp_path)
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.err.startswith("error: this machine is busy: ")
+    assert "1 other compute processes are on the card; none is accepted; the card is busy for 97% of the time" in answer.err
+    assert not (tmp_path / "results").exists()
+
+
 # Commands
 
 

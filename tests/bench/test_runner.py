@@ -147,6 +147,7 @@ def test_a_second_process_of_a_leg_finds_what_the_first_compiled(measure: Callab
         ("runs-out-at-0", "out_of_memory", "ended with exit code 1.\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
         ("killed-at-0", "out_of_memory", "killed by the system (SIGKILL), as it does when memory runs out."),
         ("babbles-at-0", "failed", "the worker told of speed, which a measurement hasn't"),
+        ("shrugs-at-0", "failed", "the worker told of the outcome 'perhaps'"),
     ],
 )
 def test_what_a_leg_does_is_an_outcome_and_the_others_go_on(
