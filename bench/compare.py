@@ -45,6 +45,12 @@ class Comparison:
     notes: tuple[str, ...]
     """What is not equal, but no reason to refuse: machines, versions, legs that only one side has or that didn't finish."""
 
+    @property
+    def rerun(self) -> tuple[int, int]:
+        """(figures inside the spread, figures that are a leg's own once more)"""
+        found = [row.within for row in self.rows if row.within is not None]
+        return sum(found), len(found)
+
 
 def side(text: str, results: Path = RESULTS) -> Side:
     """`RUN`, a folder, or either with `:LEG`. Raises UserError where there is none, or where it has no measurement."""
@@ -76,7 +82,7 @@ def compare(one: Side, other: Side) -> Comparison:
     if refused:
         raise UserError(_refusal(one, other, refused))
     if not rows and not notes:
-        raise UserError(f"{one.name} and {other.name} have no case and leg in common; {_has(one)}; {_has(other)}.")
+        raise UserError(f"{one.name} and {other.name} have no case and leg in common. {_has(one)}. {_has(other)}.")
     return Comparison(tuple(rows), tuple(dict.fromkeys([*notes, *_missing(one, other), *_missing(other, one)])))
 
 
@@ -159,4 +165,5 @@ def _refusal(one: Side, other: Side, refused: list[str]) -> str:
 
 
 def _has(side: Side) -> str:
-    return f"{side.name} has {', '.join(dict.fromkeys(trial.title for trial in side.trials))}"
+    cases = (f"{trial.title} ({', '.join(leg.name for leg in trial.legs)})" for trial in side.trials)
+    return f"{side.name} has {'; '.join(cases)}"

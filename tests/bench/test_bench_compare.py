@@ -33,7 +33,7 @@ def faster(measurements, factor: float):
     return [replace(one, tokens_per_second=one.tokens_per_second * factor) for one in measurements]
 
 
-def told(one: str, other: str) -> list[tuple]:
+def verdicts(one: str, other: str) -> list[tuple]:
     rows = compare(side(one), side(other)).rows
     return [(row.case, row.leg, row.figure.title, row.figure.verdict(row.ratio), row.within) for row in rows]
 
@@ -41,7 +41,7 @@ def told(one: str, other: str) -> list[tuple]:
 def test_a_rerun_is_within_the_spread_or_not(results: Path):
     keep(results, [*leg(), *leg("unsloth-plan")])
     keep(results, [*faster(leg(), 1.001), *faster(leg("unsloth-plan"), 1.3)], run="again")
-    assert told("first", "again") == [
+    assert verdicts("first", "again") == [
         ("speed-faq", "peft-naive", "speed", "no difference: 1.00 × [1.00, 1.01]; 2% would show", True),
         ("speed-faq", "peft-naive", "host memory", "no difference: 1.00 × [1.00, 1.00]; 2% would show", True),
         ("speed-faq", "unsloth-plan", "speed", "faster by 1.30 × [1.29, 1.31]", False),
@@ -52,20 +52,20 @@ def test_a_rerun_is_within_the_spread_or_not(results: Path):
 def test_a_rerun_inside_the_printed_spread_is_within_it_although_five_repeats_show_a_difference(results: Path):
     keep(results, [measurement(repeat=at, tokens_per_second=speed) for at, speed in enumerate((100.0, 100.0, 100.0, 100.0, 106.0))])
     keep(results, [measurement(repeat=at, tokens_per_second=105.0) for at in range(5)], run="again")
-    (speed, _) = told("first", "again")
+    (speed, _) = verdicts("first", "again")
     assert speed == ("speed-faq", "peft-naive", "speed", "faster by 1.04 × [1.00, 1.07]", True)
 
 
 def test_a_folder_is_named_by_its_path_too(results: Path, tmp_path: Path):
     keep(results, leg())
     keep(tmp_path / "elsewhere", faster(leg(), 1 / 1.3), run="mine")
-    (speed, _) = told("first", str(tmp_path / "elsewhere"))
+    (speed, _) = verdicts("first", str(tmp_path / "elsewhere"))
     assert speed == ("speed-faq", "peft-naive", "speed", "slower by 1.30 × [1.29, 1.31]", False)
 
 
 def test_two_legs_of_one_run_are_compared_by_repeat(results: Path):
     keep(results, [*leg(speed=200.0), *leg("unsloth-plan", speed=360.0, peak_host_bytes=GIB)])
-    assert told("first:peft-naive", "first:unsloth-plan") == [
+    assert verdicts("first:peft-naive", "first:unsloth-plan") == [
         ("speed-faq", "unsloth-plan against peft-naive", "speed", "faster by 1.80 × [1.80, 1.80]", None),
         ("speed-faq", "unsloth-plan against peft-naive", "host memory", "less memory by 1.50 × [1.50, 1.50]", None),
     ]
@@ -73,7 +73,7 @@ def test_two_legs_of_one_run_are_compared_by_repeat(results: Path):
 
 def test_two_identical_legs_are_no_difference(results: Path):
     keep(results, [*leg(), *leg("peft-tuned", speed=200.0)])
-    assert {verdict for *_, verdict, _ in told("first:peft-naive", "first:peft-tuned")} == {
+    assert {verdict for *_, verdict, _ in verdicts("first:peft-naive", "first:peft-tuned")} == {
         "no difference: 1.00 × [1.00, 1.00]; 2% would show"
     }
 
@@ -125,7 +125,9 @@ def test_sides_without_a_case_in_common_are_refused(results: Path):
     keep(results, [measurement(case="other")], run="again")
     with pytest.raises(UserError) as caught:
         compare(side("first"), side("again"))
-    assert str(caught.value) == "first and again have no case and leg in common; first has speed-faq; again has other."
+    assert str(caught.value) == (
+        "first and again have no case and leg in common. first has speed-faq (peft-naive). again has other (peft-naive)."
+    )
 
 
 @pytest.mark.parametrize(("name", "message"), [
@@ -146,11 +148,16 @@ def test_the_command_prints_a_table_or_json(results: Path):
     keep(results, faster(leg(), 1.3), run="again")
     shown = CliRunner().invoke(command, ["first", "again"])
     lines = [re.split(r"\s{2,}", line.strip()) for line in shown.output.splitlines()]
-    assert lines[:2] == [
-        ["case", "leg", "figure", "A: first", "B: again", "B against A", "B within A's spread"],
+    assert lines[:4] == [
+        ["A: first"],
+        ["B: again"],
+        ["case", "leg", "figure", "A", "B", "B against A", "B within A's spread"],
         ["speed-faq", "peft-naive", "speed", "200 tokens/s [200, 201]", "261 tokens/s [260, 261]", "faster by 1.30 × [1.29, 1.31]", "NO"],
     ]
-    row = json.loads(CliRunner().invoke(command, ["first", "again", "--json"]).output)["rows"][0]
+    assert lines[5:] == [["1 of 2 figures of B are within A's spread, or no different from A's."]]
+    told = json.loads(CliRunner().invoke(command, ["first", "again", "--json"]).output)
+    row = told["rows"][0]
+    assert told["rerun"] == {"within": 1, "of": 2}
     assert (row["figure"], row["a"]["median"], row["within_spread"]) == ("speed", 200.4, False)
     assert row["b_over_a"] == {
         "value": pytest.approx(1.3),

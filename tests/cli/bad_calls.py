@@ -481,6 +481,28 @@ BENCH = [
         "bench run --out faq.jsonl",
         "--out faq.jsonl: faq.jsonl is a file; expected a folder for the results.",
     ),
+    Call(
+        "results that are not there, compared",
+        "bench compare none none",
+        "none: no such folder, and no run in bench/results; expected RUN, a folder, or one of them with :LEG.",
+    ),
+    Call("one side to compare", "bench compare none", "missing argument 'B'. `unsloth-ft bench compare --help` shows all."),
+    Call(
+        "results that are not there, reported",
+        "bench report none",
+        "none: no measurements; expected a folder that `unsloth-ft bench run` wrote.",
+    ),
+    Call(
+        "a check of no file",
+        "bench report --check",
+        "--check looks at a file: give it with --readme FILE. `unsloth-ft bench report --help` shows all.",
+    ),
+    Call(
+        "a README without a place for the table",
+        "bench report --readme README.md",
+        "README.md: no place for the bench's table; expected one line <!-- bench: begin --> and one line <!-- bench: end --> below it.",
+        files={"README.md": "# Mine\n"},
+    ),
 ]
 
 CALLS = [*COMMANDS, *VALUES, *RECIPES, *DATA, *PLACES, *MODELS, *RUNS, *BENCH]

@@ -49,16 +49,21 @@ def as_values(found: Comparison) -> dict[str, Any]:
         }
         for row in found.rows
     ]
-    return {"rows": rows, "notes": list(found.notes)}
+    inside, figures = found.rerun
+    return {"rows": rows, "rerun": {"within": inside, "of": figures}, "notes": list(found.notes)}
 
 
 def show(found: Comparison, one: str, other: str) -> None:
     from rich.table import Table
 
-    table = Table("case", "leg", "figure", f"A: {one}", f"B: {other}", "B against A", "B within A's spread", box=None, header_style="bold")
+    inside, figures = found.rerun
+    columns = ["case", "leg", "figure", "A", "B", "B against A", *(["B within A's spread"] if figures else [])]
+    table = Table(*columns, title=f"A: {one}\nB: {other}", title_justify="left", box=None, pad_edge=False)
     for row in found.rows:
-        figures = [row.figure.told(row.one), row.figure.told(row.other), row.figure.verdict(row.ratio)]
-        table.add_row(row.case, row.leg, row.figure.title, *figures, WITHIN[row.within])
+        told = [row.figure.told(row.one), row.figure.told(row.other), row.figure.verdict(row.ratio)]
+        table.add_row(row.case, row.leg, row.figure.title, *told, *([WITHIN[row.within]] if figures else []))
     options.stdout().print(table)
+    if figures:
+        click.echo(f"{inside} of {figures} figures of B are within A's spread, or no different from A's.")
     for note in found.notes:
         click.echo(f"note: {note}", err=True)
