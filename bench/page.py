@@ -16,12 +16,12 @@ from unsloth_ft.bench import plots, tables, views
 from unsloth_ft.bench.contents import Contents, Group
 from unsloth_ft.bench.figures import HOST, RESERVED, Figure, headline_of
 from unsloth_ft.bench.tables import Table
-from unsloth_ft.bench.trials import LegResult, Trial
+from unsloth_ft.bench.trials import MEMORY_CAP, LegResult, Trial
 from unsloth_ft.bench.validity import Judgement, judge
 from unsloth_ft.report.html import visible
 from unsloth_ft.report.wording import GIB
 
-AXES = {"length": "tokens a row", "r": "rank r", "rows": "rows", "batch": "rows a step", "memory_cap_gib": "GiB of memory allowed"}
+AXES = {"length": "tokens a row", "r": "rank r", "rows": "rows", "batch": "rows a step", MEMORY_CAP: "GiB of memory allowed"}
 SPREAD = re.compile(r"\[[^\]]{1,40}\]")
 PROPORTIONAL = ("length", "rows", "batch")  # what a step's, or a command's, time should be in proportion to
 

@@ -82,7 +82,8 @@ def bars(rows: Sequence[Bar], *, narrow: bool, label: str) -> Markup:
         parts += _named(bar.name, bar.text, middle, narrow=narrow, invalid=bar.invalid)
         if bar.value is not None:
             parts += _bar(bar, x, middle)
-    parts.append(f'<line class="axis" x1="{left}" y1="0" x2="{left}" y2="{len(rows) * height}"/>')
+    if not narrow:  # on a phone it would run through the names
+        parts.append(_line("axis", left, 0, left, len(rows) * height))
     return svg(parts, width, len(rows) * height, label)
 
 
@@ -151,7 +152,7 @@ def curves(
     values = sorted({point[0] for point in points} | {at for curve in rows for at in curve.failed})
     x = _Logarithmic(values[0], values[-1], size.left + 12, size.width - size.right - 12)
     y, marks = _vertical(points, size, logarithmic=logarithmic)
-    parts = _frame(_apart([(x(value), f"{value:,.0f}") for value in values]), [(y(mark), _number(mark, marks)) for mark in marks], size)
+    parts = _frame(_apart([(x(value), _whole(value)) for value in values]), [(y(mark), _number(mark, marks)) for mark in marks], size)
     parts += _titles(x_title, y_title, size)
     if linear_reference:
         parts += _reference(rows, values, x, y)
@@ -284,6 +285,10 @@ def _apart(marks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
         if not kept or at - kept[-1][0] >= LABEL_GAP:
             kept.append((at, words))
     return kept
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.2g}"
 
 
 def _number(mark: float, marks: Sequence[float]) -> str:

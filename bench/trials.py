@@ -16,8 +16,8 @@ POINT_WORDS = {
     "r": "r = {:,}",
     "rows": "{:,} rows",
     "batch": "{:,} rows a step",
-    "memory_cap_gib": "{:,} GiB",
 }
+MEMORY_CAP = "memory_cap_mib"  # a trial's name for a cap, whether the measurement says it in GiB or in MiB
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Trial:
 
     @property
     def point_words(self) -> str:
-        return ", ".join(POINT_WORDS.get(field, field + " {:,}").format(value) for field, value in self.point)
+        return ", ".join(_point_words(field, value) for field, value in self.point)
 
     @property
     def title(self) -> str:
@@ -129,8 +129,15 @@ def machine(measurement: Measurement) -> str:
 
 
 def _trial_of(one: Measurement) -> tuple[str, str, tuple[tuple[str, int], ...]]:
-    point = sorted(one.point.items(), key=lambda each: (each[0] == "memory_cap_gib", each))
-    return one.run, one.case, tuple(point)
+    caps = {"memory_cap_gib": 1024, MEMORY_CAP: 1}
+    point = [(MEMORY_CAP, value * caps[name]) if name in caps else (name, value) for name, value in one.point.items()]
+    return one.run, one.case, tuple(sorted(point, key=lambda each: (each[0] == MEMORY_CAP, each)))
+
+
+def _point_words(field: str, value: int) -> str:
+    if field == MEMORY_CAP:
+        return f"{value // 1024:,} GiB" if value % 1024 == 0 else f"{value:,} MiB"
+    return POINT_WORDS.get(field, field + " {:,}").format(value)
 
 
 def _trial(group: list[Measurement]) -> Trial:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unsloth_ft.bench.case import KINDS
 from unsloth_ft.bench.figures import Figure
 from unsloth_ft.bench.plots import Bar, Curve, Strip
-from unsloth_ft.bench.trials import LegResult, Trial
+from unsloth_ft.bench.trials import MEMORY_CAP, LegResult, Trial
 from unsloth_ft.bench.validity import Judgement, judge
 
 Trajectory = tuple[str, int, tuple[float, ...]]
@@ -51,7 +51,7 @@ def curves(points: Sequence[Trial], figure: Figure, numbers: dict[str, int], *, 
     for trial in points:
         judgement = judge(trial)
         for leg in trial.legs:
-            found.setdefault(leg.name, []).append((float(trial.point[0][1]), leg, judgement.valid(leg.name)))
+            found.setdefault(leg.name, []).append((_at(trial), leg, judgement.valid(leg.name)))
     rows = []
     for name, legs in found.items():
         known = [(at, figure.spread(leg)) for at, leg, _ in legs]
@@ -59,6 +59,12 @@ def curves(points: Sequence[Trial], figure: Figure, numbers: dict[str, int], *, 
         failed = tuple(at for at, leg, _ in legs if not leg.done)
         rows.append(Curve(name, numbers[name], values, failed, not all(valid for *_, valid in legs)))
     return rows
+
+
+def _at(trial: Trial) -> float:
+    """Where the trial stands on its curve; a memory cap in GiB."""
+    field, value = trial.point[0]
+    return value / 1024 if field == MEMORY_CAP else float(value)
 
 
 def _bar(leg: LegResult, figure: Figure, judgement: Judgement, number: int) -> Bar:

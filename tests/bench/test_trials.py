@@ -6,7 +6,9 @@ import pytest
 
 from tests.bench.sample import CASE, CPU, GPU, leg, measurement
 from unsloth_ft.bench.case import Leg
+from unsloth_ft.bench.figures import SPEED
 from unsloth_ft.bench.trials import machine, newest, told_apart, trials
+from unsloth_ft.bench.views import curves
 from unsloth_ft.errors import UserError
 
 
@@ -30,6 +32,18 @@ def test_a_trial_is_one_runs_case_at_one_point_with_every_legs_repeats():
         ("peft-naive", [0, 1]),
         ("peft-tuned", [0, 1]),
     ]
+
+
+def test_memory_caps_are_one_scale_whatever_their_unit():
+    caps = ({"memory_cap_gib": 24}, {"memory_cap_mib": 1536}, {"memory_cap_gib": 2, "length": 512})
+    found = trials(measurement(point=point) for point in caps)
+    assert [(trial.point, trial.point_words) for trial in found] == [
+        ((("length", 512), ("memory_cap_mib", 2048)), "512 tokens a row, 2 GiB"),
+        ((("memory_cap_mib", 1536),), "1,536 MiB"),
+        ((("memory_cap_mib", 24576),), "24 GiB"),
+    ]
+    drawn = curves(found[1:], SPEED, {"peft-naive": 0})
+    assert [point[0] for point in drawn[0].points] == [1.5, 24.0]
 
 
 def test_legs_stand_in_the_order_of_the_case_and_unknown_ones_behind_them():
