@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from unsloth_ft.bench import measurement
 from unsloth_ft.bench.case import Case, Leg
 from unsloth_ft.bench.measurement import Measurement, Step
-from unsloth_ft.bench.runner import Call, run
+from unsloth_ft.bench.runner import Bench, Call, run
 from unsloth_ft.bench.schedule import Round, in_turn, rounds
 from unsloth_ft.hardware import Hardware
 
@@ -180,6 +181,16 @@ def test_what_is_not_begun_when_the_budget_ends_is_recorded_as_no_time(measure: 
     ]
     assert [each.outcome for each in measurement.read_all(home / "out")] == ["no_time", "no_time"]
     assert said[-1] == "[2/2] a-case good repeat 1: no time: 0 s were left"
+
+
+def test_a_turn_that_last_took_longer_than_what_is_left_is_not_begun(home: Path):
+    round_ = Round("a-case", case("a"), {})
+    facts = {"git": {}, "machine": {}}
+    bench = Bench(call(home, end=time.monotonic() + 100), home, lambda line: None, facts, took_seconds={("a-case", "a"): 300.0})
+    measured = bench.measure(round_, round_.case.legs[0], 1)
+    assert measured.outcome == "no_time"
+    assert re.fullmatch(r"\d\d s were left", measured.error) or measured.error == "100 s were left"
+    assert not (home / "log.txt").exists()
 
 
 def test_an_interrupt_ends_every_process_and_keeps_what_is_measured(home: Path):
