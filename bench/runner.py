@@ -65,6 +65,11 @@ class Call:
         return "cuda" if self.hardware.gpu else "cpu"
 
     @property
+    def folders(self) -> set[Path]:
+        """Where this machine keeps models, and a user his recipes: no record needs to know."""
+        return {folder.parent for folder in self.models.values()} | {Path(recipe).parent for recipe in self.models if recipe.endswith(".py")}
+
+    @property
     def seconds_left(self) -> float:
         return self.end - time.monotonic()
 
@@ -175,7 +180,7 @@ class Bench:
         if unknown or told.get("outcome") not in measurement.OUTCOMES:
             wrong = f"{', '.join(unknown)}, which a measurement hasn't" if unknown else f"the outcome {told.get('outcome')!r}"
             told = {"outcome": "failed", "error": f"the worker told of {wrong}"}
-        private = machine.private_folders(self.scratch, *(folder.parent for folder in self.call.models.values()))
+        private = machine.private_folders(self.scratch, *self.call.folders)
         common = {
             "run": self.call.run,
             "case": round_.name,

@@ -1,10 +1,10 @@
 """Peak memory against the adapter's rank: weights, gradients and optimizer states grow with it, nothing else."""
 
-from unsloth_ft.bench.case import FOUR_LEGS, Case, Leg, Lengths, Sweep
+from unsloth_ft.bench.case import Case, Leg, Lengths, Sweep
 
 CASE = Case(
     what="How much memory does a higher rank take?",
-    legs=tuple(Leg(kind=kind) for kind in FOUR_LEGS if kind in ("peft-tuned", "unsloth-plan")),
+    legs=(Leg(kind="peft-tuned"), Leg(kind="unsloth-plan")),
     lengths=Lengths(median=256, p95=256),
     effective_batch_size=1,
     warm_up_steps=1,

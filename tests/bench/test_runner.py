@@ -123,6 +123,14 @@ def test_a_file_is_there_before_the_next_turn_begins(home: Path):
     assert log(home) == ["a start", "a repeat 0", "a end"]
 
 
+def test_a_users_recipe_is_recorded_by_its_name(measure: Callable[..., list[Measurement]], tmp_path: Path):
+    own = "/data/ada/mine.py"
+    asked = case("a", repeats=1).model_copy(update={"recipe": own})
+    (measured,) = measure(asked, models={own: tmp_path / "models" / "tiny"})
+    assert measured.case_values["recipe"] == "mine.py"
+    assert measured.setup["asked"]["model"] == "tiny"
+
+
 def test_a_worker_sees_no_variable_that_would_change_what_is_measured(
     measure: Callable[..., list[Measurement]], monkeypatch: pytest.MonkeyPatch
 ):
