@@ -25,8 +25,8 @@ from unsloth_ft.bench import memory_cap
 # What a process needs to find programs, libraries, cards and cached models. All else of the user's environment (HF_*, UNSLOTH_*,
 # TORCH_*, LD_PRELOAD, …) changes what is measured on one machine and not on the next.
 KEPT = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES",
-    "CC", "CXX", "XDG_CACHE_HOME", "UNSLOTH_FT_CACHE", "UNSLOTH_FORCE_CPU",
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
+    "CUDA_VISIBLE_DEVICES", "CC", "CXX", "XDG_CACHE_HOME", "UNSLOTH_FT_CACHE", "UNSLOTH_FORCE_CPU",
 )  # fmt: skip
 SET = {
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as unsloth_ft.hardware.pin: nvidia-smi's numbers

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import ROOT, Answer, start
+from tests.cli.calling import ROOT, start
 from unsloth_ft.bench import commands, measurement
 from unsloth_ft.bench.case import EXPORT_KINDS, Case, Leg, Lengths
 from unsloth_ft.bench.measurement import Measurement
@@ -135,24 +136,42 @@ def test_rows_are_the_same_for_the_same_seed_and_all_different(tmp_path: Path):
 # Stopping
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_what_is_measured_and_no_process(number: signal.Signals, code: int, model: Path, tmp_path: Path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+@pytest.fixture
+def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A call that has measured twice and would go on for minutes; its processes work below tmp_path/scratch."""
+    (tmp_path / "scratch").mkdir()
     words = ["bench", "run", "startup", "--legs", "cli-help", "--repeats", "500", "--model", str(model), "--out", "results", "--busy-ok"]
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "unsloth_ft", *words],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)},
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "scratch")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert running.stderr is not None
-    lines = iter(running.stderr.readline, "")
-    said = next(line for line in lines if line.startswith("[2/500]"))
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        next(line for line in iter(process.stderr.readline, "") if line.startswith("[2/500]"))
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_what_is_measured_and_no_process(
+    number: signal.Signals, code: int, running: subprocess.Popen[str], tmp_path: Path
+):
     running.send_signal(number)
-    answer = Answer(running.wait(30), running.stdout.read() if running.stdout else "", said + running.stderr.read())
-    assert (answer.code, answer.out) == (code, "")
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (code, "")
+    assert err.splitlines()[-1].startswith("interrupted; what was measured until then is in results/")
     kept = measurement.read_all(tmp_path / "results")
     assert len(kept) >= 2 and {each.outcome for each in kept} == {"done"}
-    assert answer.err.splitlines()[-1].startswith("interrupted; what was measured until then is in results/")
-    assert works_in(scratch) == []
-    assert list(scratch.iterdir()) == []
+    assert works_in(tmp_path / "scratch") == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_the_workers_of_a_killed_call_end_by_themselves(running: subprocess.Popen[str], tmp_path: Path):
+    running.kill()
+    running.wait(30)
+    end = time.monotonic() + 60
+    while works_in(tmp_path / "scratch") and time.monotonic() < end:
+        time.sleep(0.1)
+    assert works_in(tmp_path / "scratch") == []
+    kept = measurement.read_all(tmp_path / "results")
+    assert len(kept) >= 2 and {each.outcome for each in kept} == {"done"}
