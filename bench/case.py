@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from unsloth_ft.catalog import RECIPE_ERRORS
 from unsloth_ft.errors import UserError, nearest
 
-KINDS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "peft-full", "peft-lora", "peft-qlora")
+KINDS = (
+    "peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "unsloth-flat", "unsloth-padded", "peft-full", "peft-lora", "peft-qlora",
+)  # fmt: skip
 DATA_KINDS = ("prepare-ours", "prepare-datasets")
 EXPORT_KINDS = ("merge", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
 STARTUP_KINDS = ("cli-help", "cli-recipes", "cli-plan", "cli-doctor")

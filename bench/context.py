@@ -45,10 +45,11 @@ def longest(
     least: int,
     most: int,
     resolution: int,
+    share: float = 0.0,
     budget_seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> Search:
-    """The longest row of `least` to `most` tokens that fits, to within `resolution` tokens.
+    """The longest row of `least` to `most` tokens that fits, to within `resolution` tokens or that `share` of it, whichever is more.
 
     `fits(tokens)` runs real training steps with such a row. It has to leave nothing behind: memory that a failed try still holds makes the
     next one fail too. Its other errors go through. A try that the budget has no time for, by the rate of those before, isn't begun.
@@ -58,7 +59,7 @@ def longest(
         raise ValueError(f"least {least}, most {most}, resolution {resolution}; expected 1 <= least <= most and a resolution of 1 or more")
     started = clock()
     tries: list[Try] = []
-    while (tokens := _next(tries, least=least, most=most, resolution=resolution)) is not None:
+    while (tokens := _next(tries, least=least, most=most, resolution=resolution, share=share)) is not None:
         if clock() - started + _expected_seconds(tries, tokens) > budget_seconds:
             return Search(tuple(tries), "no_time")
         begun = clock()
@@ -67,7 +68,7 @@ def longest(
     return Search(tuple(tries), _ending(tries, most))
 
 
-def _next(tries: list[Try], *, least: int, most: int, resolution: int) -> int | None:
+def _next(tries: list[Try], *, least: int, most: int, resolution: int, share: float) -> int | None:
     """The length to try next; None: the answer is known."""
     found = Search(tuple(tries), "exact")
     fitting, failing = found.longest, found.shortest_failed
@@ -75,7 +76,7 @@ def _next(tries: list[Try], *, least: int, most: int, resolution: int) -> int | 
         return least if failing is None else None
     if failing is None:
         return None if fitting == most else min(2 * fitting, most)
-    if failing - fitting <= resolution:
+    if failing - fitting <= max(resolution, share * fitting):
         return None
     middle = (fitting + failing) // 2
     # On the grid of the resolution where that lies between the two: round numbers, and runs that can be compared.

@@ -72,6 +72,8 @@ def setup(leg: Leg, situation: Situation) -> Setup:
         "peft-tuned": tuned,
         "unsloth-notebook": notebook,
         "unsloth-plan": planned,
+        "unsloth-flat": flat,
+        "unsloth-padded": padded,
         "peft-full": full,
         "peft-lora": lora,
         "peft-qlora": qlora,
@@ -169,6 +171,38 @@ def planned(situation: Situation) -> Setup:
     )
 
 
+def flat(situation: Situation) -> Setup:
+    """What Unsloth reaches when memory is free: no checkpointing, rows laid end to end, as many as memory holds."""
+    rows, checkpointing = largest_micro_batch(situation, flat=True)
+    micro, accumulation = micro_batches(situation, rows, "as many rows as memory holds")
+    if checkpointing.value:
+        checkpointing = Decision("unsloth", checkpointing.reason)
+    return _changed(
+        notebook(situation),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        arrangement=Decision("by_length", "micro-batches of like lengths waste least"),
+        padding_free=Decision(True, "no padding is computed"),
+        gradient_checkpointing=checkpointing,
+        optim=Decision("adamw_torch_fused", "one kernel for all weights"),
+    )
+
+
+def padded(situation: Situation) -> Setup:
+    """As unsloth-flat with padded batches, for which Unsloth compiles its blocks."""
+    rows, checkpointing = largest_micro_batch(situation, flat=False)
+    micro, accumulation = micro_batches(situation, rows, "as many rows as memory holds")
+    if checkpointing.value:
+        checkpointing = Decision("unsloth", checkpointing.reason)
+    return _changed(
+        flat(situation),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        padding_free=Decision(False, "padded batches run the compiled blocks"),
+        gradient_checkpointing=checkpointing,
+    )
+
+
 def lora(situation: Situation) -> Setup:
     return _changed(tuned(situation), load_in_4bit=Decision(False, "LoRA: a 16-bit base"))
 
@@ -185,14 +219,16 @@ def full(situation: Situation) -> Setup:
 def recipe_of(situation: Situation) -> Recipe:
     """The recipe with the case's rank, rate, quantization and steps."""
     case, recipe = situation.case, situation.recipe
-    longest = max(len(row.input_ids) for row in situation.workload.rows)
+    longest = max(8, *(len(row.input_ids) for row in situation.workload.rows))
+    if case.measures == "context":
+        longest = min(case.most_tokens, situation.model.max_position_embeddings)
     lora_values = recipe.lora.model_copy(update={"r": case.r or recipe.lora.r})
     steps = case.warm_up_steps + case.steps
     train = recipe.train.model_copy(
         update={"learning_rate": case.learning_rate, "lr_scheduler_type": "constant", "warmup_steps": 0, "seed": case.seed, "max_steps": steps}
     )
     return recipe.model_copy(
-        update={"lora": lora_values, "train": train, "load_in_4bit": four_bit(situation).value, "max_seq_length": max(8, longest)}
+        update={"lora": lora_values, "train": train, "load_in_4bit": four_bit(situation).value, "max_seq_length": longest}
     )
 
 
@@ -220,6 +256,8 @@ def micro_batches(situation: Situation, wanted: int, reason: str) -> tuple[Decis
 def largest_micro_batch(situation: Situation, *, flat: bool) -> tuple[int, Decision[str | bool]]:
     """(rows, checkpointing): the most rows whose activations fit without checkpointing, or all of a step with it."""
     model, workload = situation.model, situation.workload
+    if situation.case.measures == "context":
+        return 1, Decision(True, "the longest row is asked for, and checkpointing is what makes it longer")
     # Without a GPU everything lives beside torch, the optimizer and the machine's other work; float32 adapters make activations wider.
     a_token = model.num_hidden_layers * ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
     room = situation.memory_bytes * ACTIVATIONS_SHARE

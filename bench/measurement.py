@@ -45,6 +45,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Try:
+    """One row length of a search for the longest; `peaks` as in Measurement, of those that fitted."""
+
+    tokens: int
+    fitted: bool
+    seconds: float
+    peaks: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What one process measured. Bytes are differences to the value before the model was loaded; None where nothing tells."""
 
@@ -86,6 +96,8 @@ class Measurement:
     """What this machine's matrix product reached just before, in the training's dtype."""
     longest_tokens: int | None = None
     """The longest row that trained (measures = context)."""
+    tries: tuple[Try, ...] = ()
+    """Every length of that search, in the order in which it was tried."""
     seconds: tuple[float, ...] = ()
     """Wall seconds of a command, each time it ran (measures = data, export, startup)."""
     amount: dict[str, float] = field(default_factory=dict)
@@ -131,7 +143,8 @@ def read(path: Path) -> Measurement:
     work = Work(**told.pop("work")) if told.get("work") else told.pop("work", None)
     steps = tuple(Step(**step) for step in told.pop("steps", ()))
     seconds = tuple(told.pop("seconds", ()))
-    return Measurement(**told, work=work, steps=steps, seconds=seconds)
+    tries = tuple(Try(**one) for one in told.pop("tries", ()))
+    return Measurement(**told, work=work, steps=steps, seconds=seconds, tries=tries)
 
 
 def read_all(folder: Path) -> list[Measurement]:

@@ -13,6 +13,7 @@ from unsloth_ft.hardware import GIB
 STATUS = Path("/proc/self/status")
 # A CUDA context with its libraries has 0.3 to 0.6 GiB. More than this is somebody else's, and the cap would be smaller than asked for.
 MOST_OUTSIDE_BYTES = 2 * GIB
+CONTEXT_BYTES = 600 * 2**20  # the upper end of that
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
 # Each is how a library says it: CUDA and Triton; torch's CPU allocator; C++; cuBLAS's and cuDNN's handles, allocated on first use.
 SAID = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
@@ -38,18 +39,19 @@ def memory_size(text: str) -> int:
     return size
 
 
-def cap_device_memory(asked_bytes: int) -> Cap:
+def cap_device_memory(asked_bytes: int, *, alone: bool = True) -> Cap:
     """Lets this process have no more, from now on and for good; to be called before the model is loaded.
 
     On a GPU (the current one): all that the process holds there, its CUDA context among it. torch's allocator gets what the context leaves,
     and raises torch.OutOfMemoryError beyond it. Memory that is allocated past torch's allocator afterwards (bitsandbytes' paged optimizer
     states) doesn't count. Without one: what it allocates beyond what it has now (RLIMIT_DATA: private writable memory, which a checkpoint
     that is mapped is too); beyond it torch raises "DefaultCPUAllocator: can't allocate memory".
+    `alone`: no other process is on the card, so what is used outside of torch's allocator is this one's context; else CONTEXT_BYTES is taken.
     Raises MachineError where the machine has less, where others use the card, or where the system can't limit a process.
     """
     import torch
 
-    return _cap_gpu(asked_bytes) if torch.cuda.is_available() else _cap_cpu(asked_bytes)
+    return _cap_gpu(asked_bytes, alone=alone) if torch.cuda.is_available() else _cap_cpu(asked_bytes)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -63,12 +65,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
 
 
-def _cap_gpu(asked_bytes: int) -> Cap:
+def _cap_gpu(asked_bytes: int, *, alone: bool) -> Cap:
     import torch
 
     torch.zeros(1, device="cuda")  # makes the context, which is in what is used then
     free, total = torch.cuda.mem_get_info()
-    outside = total - free - torch.cuda.memory_reserved()
+    outside = total - free - torch.cuda.memory_reserved() if alone else CONTEXT_BYTES
     if outside > MOST_OUTSIDE_BYTES:
         raise MachineError(
             f"memory cap: {outside / GIB:.1f} GiB of the card are in use outside of this process's tensors; a context takes under "

@@ -19,7 +19,7 @@ from typing import Any
 
 from unsloth_ft.bench import load, machine, measurement, processes
 from unsloth_ft.bench.case import Leg
-from unsloth_ft.bench.measurement import Measurement, Step, Work
+from unsloth_ft.bench.measurement import Measurement, Step, Try, Work
 from unsloth_ft.bench.processes import Worker, WorkerError
 from unsloth_ft.bench.schedule import Round
 from unsloth_ft.hardware import Hardware
@@ -87,6 +87,8 @@ class Bench:
     """Leg -> its process, and what that told when it was ready."""
     took_seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     """(round, leg) -> its last turn."""
+    compiled: set[str] = field(default_factory=set)
+    """Legs that had a turn: what they compiled is in their caches."""
     started: int = 0
 
     def measure(self, round_: Round, leg: Leg, repeat: int) -> Measurement:
@@ -96,15 +98,27 @@ class Bench:
         if self.call.seconds_left <= needed:
             return self._record(round_, leg, repeat, {"outcome": "no_time", "error": f"{max(0.0, self.call.seconds_left):.0f} s were left"})
         quiet = self._load()
-        cold = not self._caches(leg).exists()
+        cold = leg.title not in self.compiled
         try:
             told = self._answer(round_, leg, repeat)
         except WorkerError as error:
             told = {"outcome": error.outcome, "error": str(error)}
         if not self.call.keep_loaded or told.get("outcome") != "done":  # after a failed step nobody knows what is left of it
             self._close(leg)
-        around = {"load_before": quiet, "load_after": self._load(), "caches": "cold" if cold else "warm"}
+        self.compiled.add(leg.title)
+        around = {"load_before": quiet, "caches": "cold" if cold else "warm"}
+        if not self.call.keep_loaded:  # there the next turn's sample says it, and a rented card's seconds are counted
+            around["load_after"] = self._load()
         return self._record(round_, leg, repeat, told, **around)
+
+    def load_all(self, round_: Round) -> None:
+        """Starts every leg's process, where they stay loaded: they import and load side by side, and train in turn."""
+        for leg in round_.case.legs:
+            self.loaded[leg.title] = self._start(round_, leg), {}
+        for leg in round_.case.legs:
+            with contextlib.suppress(WorkerError):  # its first turn says it
+                worker, _ = self.loaded[leg.title]
+                self.loaded[leg.title] = worker, worker.ready(limit_seconds=self._limit_seconds)
 
     def close(self) -> None:
         """Ends every process."""
@@ -128,12 +142,13 @@ class Bench:
         began = time.monotonic()
         try:
             if leg.title not in self.loaded:
-                worker = self._start(round_, leg)
-                self.loaded[leg.title] = worker, {}  # from here on it is ended whatever happens
-                self.loaded[leg.title] = worker, worker.ready(limit_seconds=self._limit_seconds)
+                self.loaded[leg.title] = self._start(round_, leg), {}  # from here on it is ended whatever happens
+            worker, loading = self.loaded[leg.title]
+            if not loading:
+                loading = worker.ready(limit_seconds=self._limit_seconds)
+                self.loaded[leg.title] = worker, loading
             if self.call.keep_loaded:
                 began = time.monotonic()  # its next turn needs no loading
-            worker, loading = self.loaded[leg.title]
             return loading | worker.repeat(repeat, limit_seconds=self._limit_seconds)
         except WorkerError:
             if self.call.seconds_left <= 0:
@@ -159,6 +174,7 @@ class Bench:
             "matmul_flops_per_second": self.matmul_flops_per_second,
             "scratch": str(folder),
             "repeats": round_.case.repeats if self.call.keep_loaded else 1,
+            "keep_loaded": self.call.keep_loaded,
         }
         environment = processes.environment(threads=self.call.threads, caches=caches)
         return Worker(self.call.workers[round_.case.measures], request, folder=folder, environment=environment)
@@ -200,6 +216,7 @@ class Bench:
             "work": Work(**told["work"]) if told.get("work") else None,
             "steps": tuple(Step(**step) for step in told.get("steps", ())),
             "seconds": tuple(told.get("seconds", ())),
+            "tries": tuple(Try(**one) for one in told.get("tries", ())),
         }
         noticed = {"busy_ok": self.call.busy_ok, "environment": processes.SET}
         about = self.facts | {"machine": self.facts["machine"] | noticed | machine_facts}
@@ -224,6 +241,8 @@ def run(call: Call, rounds: Sequence[Round], *, tell: Callable[[str], None]) -> 
         bench.measure_matmul()
         number = 0
         for round_ in rounds:
+            if call.keep_loaded:
+                bench.load_all(round_)
             for repeat, leg in round_.turns():
                 number += 1
                 measured = bench.measure(round_, leg, repeat)

@@ -467,8 +467,8 @@ BENCH = [
     Call(
         "an unknown leg",
         "bench run speed-faq --legs peft-naiv,unsloth-plan",
-        '--legs: speed-faq has no leg "peft-naiv"; it has peft-naive, peft-tuned, unsloth-notebook, unsloth-plan. '
-        "Did you mean peft-naive, peft-tuned?",
+        '--legs: speed-faq has no leg "peft-naiv"; there are peft-naive, peft-tuned, unsloth-notebook, unsloth-plan, unsloth-flat, '
+        "unsloth-padded, peft-full, peft-lora, peft-qlora. Did you mean peft-naive, peft-lora, peft-tuned?",
     ),
     Call("an unknown recipe, measured", "bench run --recipe nope", f'recipe "nope" is not known. {LIST}'),
     Call(

@@ -155,11 +155,13 @@ def chosen(names: tuple[str, ...], wanted: dict[str, Any], device: str) -> dict[
 def _with_legs(name: str, case: Case, legs: str | None) -> Case:
     if legs is None:
         return case
-    known = {leg.title: leg for leg in case.legs}
+    from unsloth_ft.bench.case import KINDS, Leg
+
+    known = {kind: Leg(kind=kind) for kind in KINDS} | {leg.title: leg for leg in case.legs}
     asked = [leg.strip() for leg in legs.split(",")]
     for leg in asked:
         if leg not in known:
-            raise UserError(f'--legs: {name} has no leg "{leg}"; it has {", ".join(known)}.{nearest(leg, list(known))}')
+            raise UserError(f'--legs: {name} has no leg "{leg}"; there are {", ".join(known)}.{nearest(leg, list(known))}')
     return case.model_copy(update={"legs": tuple(known[leg] for leg in dict.fromkeys(asked))})
 
 

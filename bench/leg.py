@@ -1,0 +1,230 @@
+"""A leg, loaded: what the runner asked for, the model and trainer that its setup says, and the talk with the runner.
+
+What `leg_worker` and `context_worker` share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unsloth_ft import base_model, catalog, hardware
+from unsloth_ft.bench import instruments, workload
+from unsloth_ft.bench.case import Case, Leg
+from unsloth_ft.bench.legs import Setup, Situation, recipe_of, setup
+from unsloth_ft.bench.memory_cap import cap_device_memory
+
+ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the runner asks for."""
+
+    case: Case
+    leg: Leg
+    model: Path
+    scratch: Path
+    repeats: int
+    keep_loaded: bool
+    matmul_flops_per_second: float | None
+
+    @classmethod
+    def read(cls, path: Path) -> Request:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            case=Case(**told["case"]),
+            leg=Leg(**told["leg"]),
+            model=Path(told["model"]),
+            scratch=Path(told["scratch"]),
+            repeats=told.get("repeats", 1),
+            keep_loaded=told.get("keep_loaded", False),
+            matmul_flops_per_second=told.get("matmul_flops_per_second"),
+        )
+
+
+class Line:
+    """The conversation with the runner: stdout is its own, so what libraries print goes to stderr."""
+
+    def __init__(self) -> None:
+        self.answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+        os.dup2(2, 1)
+
+    def say(self, event: str, **told: Any) -> None:
+        self.answers.write(json.dumps({"event": event, **told}) + "\n")
+
+    def asked(self) -> Iterator[dict[str, Any]]:
+        for line in sys.stdin:
+            yield json.loads(line)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A leg that is ready to train."""
+
+    request: Request
+    setup: Setup
+    situation: Situation
+    trainer: Any
+    start: dict[str, Any]
+    """The trained weights as they stand at the start, by name."""
+    at_start: dict[str, int]
+    """Bytes before the model was loaded: host, and allocated and reserved on a card."""
+    ready: dict[str, Any]
+    """What the loading measured, under the names of Measurement."""
+
+    @property
+    def on_cuda(self) -> bool:
+        return self.situation.hardware.gpu is not None
+
+    def forget_peaks(self) -> None:
+        instruments.forget_peak_host()
+        if self.on_cuda:
+            import torch
+
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+
+    def peaks(self) -> dict[str, int]:
+        """The peaks since then, less what there was before the model."""
+        found = {"peak_host_bytes": instruments.peak_host_bytes() - self.at_start["host"]}
+        if self.on_cuda:
+            import torch
+
+            found["peak_device_allocated_bytes"] = torch.cuda.max_memory_allocated() - self.at_start["allocated"]
+            found["peak_device_reserved_bytes"] = torch.cuda.max_memory_reserved() - self.at_start["reserved"]
+        return found
+
+
+def prepare(path: Path) -> Loaded:
+    """Reads the request, imports the leg's libraries and loads its model; what each took is in `ready`."""
+    request = Request.read(path)
+    machine = hardware.detect()
+    hardware.pin(machine)
+    recipe = catalog.find(request.case.recipe).recipe
+    facts = base_of(request.model).facts()
+    rows = workload.build(request.case, vocab_size=facts.vocab_size, rows_seed=request.leg.rows_seed)
+    situation = Situation(request.case, recipe, facts, machine, rows)
+    chosen = setup(request.leg, situation)
+    begun = time.perf_counter()
+    from unsloth_ft.backends import activate
+
+    backend = activate(chosen.backend.value)
+    import trl  # noqa: F401  what the leg imports sooner or later
+
+    imported = time.perf_counter()
+    if request.case.memory_cap_bytes:
+        cap_device_memory(request.case.memory_cap_bytes, alone=not request.keep_loaded)
+    at_start = memory_now()
+    begun_loading = time.perf_counter()
+    trainer, start = load(request, chosen, situation, backend)
+    load_seconds = time.perf_counter() - begun_loading
+    from unsloth_ft.record import versions
+
+    ready = {
+        "import_seconds": imported - begun,
+        "load_seconds": load_seconds,
+        "versions": versions(),
+        "setup": chosen.as_json() | {"trained_dtype": {"value": trained_dtype(trainer), "reason": "as library and trainer left it"}},
+        "adapter_bytes": adapter_bytes(trainer, request.scratch),
+    }
+    return Loaded(request, chosen, situation, trainer, start, at_start, ready)
+
+
+def base_of(model: Path) -> base_model.BaseModel:
+    return base_model.BaseModel(model.name, None, model, "the bench")
+
+
+def base_config(model: Path) -> dict[str, Any]:
+    return base_of(model).config
+
+
+def memory_now() -> dict[str, int]:
+    """Bytes before the model is loaded."""
+    import torch
+
+    found = {"host": instruments.host_bytes()}
+    if torch.cuda.is_available():
+        torch.zeros(1, device="cuda")  # the context
+        found |= {"allocated": torch.cuda.memory_allocated(), "reserved": torch.cuda.memory_reserved()}
+    return found
+
+
+def load(request: Request, setup_: Setup, situation: Situation, backend: Any) -> tuple[Any, dict[str, Any]]:
+    """The trainer, and the trained weights as they stand at the start."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from unsloth_ft.bench.training import arranged, make_trainer, start_adapters
+    from unsloth_ft.plan import resolve
+
+    recipe = recipe_of(situation)
+    plan = setup_.plan or plan_of(setup_, situation, recipe, resolve)
+    model = backend.load(base_of(request.model), plan)
+    lora = None
+    if setup_.method.value == "full":
+        model = model.float().requires_grad_()
+    elif request.leg.kind == "peft-naive":
+        lora = lora_config(recipe)
+    else:
+        model = backend.add_lora(model, recipe, plan)
+    tokenizer = AutoTokenizer.from_pretrained(os.fspath(request.model), local_files_only=True)
+    rows = arranged(situation.workload, setup_.arrangement.value)
+    trainer = make_trainer(model, tokenizer, setup_, request.case, rows, times=request.repeats, scratch=request.scratch, lora=lora)
+    seed = request.case.seed if request.leg.seed is None else request.leg.seed
+    start = start_adapters(trainer.model, seed)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return trainer, start
+
+
+def lora_config(recipe: Any) -> Any:
+    """The adapter as a tutorial asks for it."""
+    from peft import LoraConfig
+
+    lora = recipe.lora
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=list(lora.target_modules),
+        use_rslora=lora.use_rslora,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def plan_of(setup_: Setup, situation: Situation, recipe: Any, resolve: Any) -> Any:
+    """The product's plan with the leg's values in it: what the backends' loading needs to know."""
+    from dataclasses import replace
+
+    from unsloth_ft.bench.legs import planned
+
+    plan = planned(situation).plan
+    return replace(
+        plan,
+        backend=setup_.backend,
+        dtype=setup_.dtype,
+        load_in_4bit=setup_.load_in_4bit,
+        gradient_checkpointing=setup_.gradient_checkpointing,
+    )
+
+
+def trained_dtype(trainer: Any) -> str:
+    """Of the weights that are trained."""
+    return ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trainer.model.parameters() if parameter.requires_grad}))
+
+
+def adapter_bytes(trainer: Any, scratch: Path) -> int | None:
+    """Size of the adapter's weights file, written once."""
+    if not hasattr(trainer.model, "peft_config"):
+        return None
+    folder = scratch / "adapter"
+    trainer.model.save_pretrained(folder, save_embedding_layers=False)
+    return (folder / ADAPTER).stat().st_size
