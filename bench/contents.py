@@ -22,7 +22,7 @@ SECTIONS = {
     "sweep": ("How it grows", "The same case at several points."),
     "context": (
         "The longest row that trains",
-        "Tokens of one row, batch 1; under a memory cap the leg has no more than a card of that size.",
+        "Tokens of one row, batch 1; under a memory cap a leg has no more than a card of that size. ≥: the search ended before it knew.",
     ),
     "data": ("Data preparation", "From the file to token ids and labels."),
     "export": ("Export", "Seconds of a whole command."),

@@ -24,6 +24,8 @@ class Figure:
     less: str
     better: str = ""
     """`more` or `less`: which of the two one wants; empty where that is open."""
+    at_least: Callable[[Measurement], bool] | None = None
+    """Whether a measurement's figure is only known to be no less than that."""
 
     def values(self, leg: LegResult) -> dict[int, float]:
         return leg.values(self.read)
@@ -31,6 +33,11 @@ class Figure:
     def spread(self, leg: LegResult) -> Spread | None:
         values = self.values(leg)
         return spread(list(values.values())) if values else None
+
+    def told_of(self, leg: LegResult) -> str:
+        """The leg's median and spread; `≥` where a repeat ended before it knew."""
+        least = self.at_least is not None and any(map(self.at_least, leg.done))
+        return ("≥ " if least else "") + self.told(self.spread(leg))
 
     def ratio(self, ours: LegResult, theirs: LegResult) -> Ratio | None:
         """By repeat, as legs of one trial take turns."""
@@ -112,6 +119,11 @@ def _without_unit(shown: str, like: str) -> str:
     return number if number and unit == like.rpartition(" ")[2] else shown
 
 
+def at_least(one: Measurement) -> bool:
+    """Whether a search for the longest row ended by its time, or with all lengths that were asked for."""
+    return one.longest_tokens is not None and (one.amount.get("exact") == 0 or one.amount.get("shortest_failed_tokens") == 0)
+
+
 def _factor(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
@@ -131,7 +143,13 @@ def _seconds(title: str, read: Callable[[Measurement], float | None]) -> Figure:
 SPEED = Figure("speed", lambda one: one.tokens_per_second, _rate("tokens/s"), more="faster", less="slower", better="more")
 ROWS = Figure("speed", rows_per_second, _rate("rows/s"), more="faster", less="slower", better="more")
 LONGEST = Figure(
-    "longest row", lambda one: one.longest_tokens, lambda value: f"{value:,.0f} tokens", more="longer", less="shorter", better="more"
+    "longest row",
+    lambda one: one.longest_tokens,
+    lambda value: f"{value:,.0f} tokens",
+    more="longer",
+    less="shorter",
+    better="more",
+    at_least=at_least,
 )
 SECONDS = _seconds("time", command_seconds)
 STEP = _seconds("step", step_seconds)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
 from unsloth_ft.report.plots import Scale, Size, place, segments, svg, ticks
 
-COLOURS = 8  # classes leg-0 to leg-7 in page.css
+COLOURS = 10  # classes leg-0 to leg-9 in page.css
 WIDE_WIDTH, NARROW_WIDTH = 880, 360  # as report/plots.py
 NAME_WIDTH, TEXT_WIDTH = 170, 240  # columns beside a wide plot's bars; 12px letters are about 6.5 wide
 ROW, NARROW_ROW = 30, 46
@@ -63,9 +63,9 @@ def colour(leg: int) -> str:
     return f"leg-{leg % COLOURS}"
 
 
-def both(draw: object, *arguments: object, **named: object) -> tuple[Markup, Markup]:
+def both(draw: Callable[..., Markup], *arguments: object, **named: object) -> tuple[Markup, Markup]:
     """The plot for a wide window and for a phone."""
-    return draw(*arguments, narrow=False, **named), draw(*arguments, narrow=True, **named)  # type: ignore[operator]
+    return draw(*arguments, narrow=False, **named), draw(*arguments, narrow=True, **named)
 
 
 def bars(rows: Sequence[Bar], *, narrow: bool, label: str) -> Markup:

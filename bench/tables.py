@@ -72,7 +72,7 @@ def besides_table(trial: Trial, judgement: Judgement) -> Table | None:
     legs = [leg for leg in trial.legs if leg.done]
     if not shown or not legs:
         return None
-    rows = [(_leg_cell(leg, judgement), *(figure.told(figure.spread(leg)) for figure in shown)) for leg in legs]
+    rows = [(_leg_cell(leg, judgement), *(figure.told_of(leg) for figure in shown)) for leg in legs]
     return Table(
         ("leg", *(figure.title for figure in shown)),
         tuple(rows),
@@ -178,8 +178,7 @@ def facts(trial: Trial) -> list[tuple[str, str]]:
 def _cells(leg: LegResult, shown: Iterable[Figure], base: LegResult | None, judgement: Judgement) -> list[str]:
     cells = []
     for figure in shown:
-        found = figure.spread(leg)
-        cells.append(figure.told(found) if leg.done else _outcome_word(leg))
+        cells.append(figure.told_of(leg) if leg.done else _outcome_word(leg))
         cells += [_against(leg, figure, base, judgement)] if base else []
     return cells
 
@@ -199,7 +198,7 @@ def _leg_cell(leg: LegResult, judgement: Judgement) -> str:
 def _point_cell(leg: LegResult | None, figure: Figure, judgement: Judgement) -> str:
     if leg is None:
         return "not run"
-    text = figure.told(figure.spread(leg)) if leg.done else _outcome_word(leg)
+    text = figure.told_of(leg) if leg.done else _outcome_word(leg)
     return text if judgement.valid(leg.name) else f"{text} ({INVALID})"
 
 

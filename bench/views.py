@@ -72,4 +72,4 @@ def _bar(leg: LegResult, figure: Figure, judgement: Judgement, number: int) -> B
     name = leg.name if valid else f"{leg.name} (INVALID)"
     if found is None:
         return Bar(name, number, leg.not_done[0].outcome.replace("_", " ") if not leg.done else "not measured", invalid=not valid)
-    return Bar(name, number, figure.told(found), found.median, found.least, found.largest, not valid)
+    return Bar(name, number, figure.told_of(leg), found.median, found.least, found.largest, not valid)

@@ -72,6 +72,15 @@ def test_data_is_told_in_rows_per_second_where_rows_are_known():
     assert figures.headline_of("data", result(measurement(seconds=(2.0,)))) is figures.SECONDS
 
 
+def test_a_search_that_ended_before_it_knew_is_told_as_a_bound():
+    def told(**amount: float) -> str:
+        return figures.LONGEST.told_of(result(measurement(longest_tokens=4096, amount=amount)))
+
+    assert told(exact=1.0, shortest_failed_tokens=4160.0) == "4,096 tokens"
+    assert told(exact=0.0, shortest_failed_tokens=8192.0) == "≥ 4,096 tokens"
+    assert told(exact=1.0, shortest_failed_tokens=0.0) == "≥ 4,096 tokens"
+
+
 def test_memory_is_the_devices_where_one_was_used():
     host, device = result(*leg()), result(*leg(peak_device_reserved_bytes=GIB))
     assert (figures.memory_of((host,)), figures.memory_of((host, device))) == (figures.HOST, figures.RESERVED)
