@@ -10,7 +10,7 @@ from unsloth_ft.bench import validity
 from unsloth_ft.bench.figures import Figure, headline_of, memory_of
 from unsloth_ft.bench.measurement import read_all
 from unsloth_ft.bench.statistics import Ratio, Spread, unpaired
-from unsloth_ft.bench.trials import LegResult, Trial, newest, trials
+from unsloth_ft.bench.trials import LegResult, Trial, machine, newest, outcome_words, trials
 from unsloth_ft.errors import UserError
 
 RESULTS = Path("bench/results")
@@ -72,7 +72,9 @@ def compare(one: Side, other: Side) -> Comparison:
     for first, second in _common(one, other):
         for ours, theirs in _legs(first, second, same_name=not (one.leg and other.leg)):
             where = f"{first.title}, {_called(ours, theirs)}"
-            unfinished = [f"{where}: {side.name}: {_outcome(leg)}" for side, leg in ((one, ours), (other, theirs)) if not leg.done]
+            unfinished = [
+                f"{where}: {side.name}: {outcome_words(leg.not_done[0])}" for side, leg in ((one, ours), (other, theirs)) if not leg.done
+            ]
             if unfinished:
                 notes += unfinished
                 continue
@@ -99,10 +101,12 @@ def _only(trial: Trial, leg: str) -> Trial:
 
 
 def _common(one: Side, other: Side) -> Iterator[tuple[Trial, Trial]]:
-    theirs = {_key(trial): trial for trial in other.trials}
-    for trial in one.trials:
-        if _key(trial) in theirs:
-            yield trial, theirs[_key(trial)]
+    """Trials that ask the same; where both sides have one of the same machine, those alone."""
+    pairs = [(first, second) for first in one.trials for second in other.trials if _key(first) == _key(second)]
+    at_home = {_key(first) for first, second in pairs if machine(first.example) == machine(second.example)}
+    for first, second in pairs:
+        if _key(first) not in at_home or machine(first.example) == machine(second.example):
+            yield first, second
 
 
 def _key(trial: Trial) -> tuple[object, ...]:
@@ -139,11 +143,6 @@ def _rows(first: Trial, second: Trial, ours: LegResult, theirs: LegResult) -> It
         rerun = ours.name == theirs.name
         within = one.holds(other.median) or (ratio is not None and ratio.difference == "none")
         yield Row(first.title, _called(ours, theirs), figure, one, other, ratio, within if rerun else None)
-
-
-def _outcome(leg: LegResult) -> str:
-    first = leg.not_done[0]
-    return f"{first.outcome.replace('_', ' ')}{': ' + first.error.splitlines()[-1] if first.error else ''}"
 
 
 def _missing(one: Side, other: Side) -> list[str]:

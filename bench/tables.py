@@ -10,8 +10,9 @@ from unsloth_ft.bench import figures
 from unsloth_ft.bench.figures import Figure, headline_of
 from unsloth_ft.bench.measurement import Measurement
 from unsloth_ft.bench.standing import baseline, is_check
-from unsloth_ft.bench.trials import LegResult, Trial
+from unsloth_ft.bench.trials import LegResult, Trial, machine, outcome_words
 from unsloth_ft.bench.validity import Judgement, judge
+from unsloth_ft.report.wording import count, moment, plain
 
 BESIDES = (
     figures.STEP,
@@ -159,9 +160,6 @@ def notes(trial: Trial, judgement: Judgement) -> list[str]:
 
 def facts(trial: Trial) -> list[tuple[str, str]]:
     """Where a trial's figures come from."""
-    from unsloth_ft.bench.trials import machine
-    from unsloth_ft.report.wording import count, moment
-
     one, repeats = trial.example, max(len(leg.measurements) for leg in trial.legs)
     commit = one.git.get("commit") or "unknown"
     return [
@@ -204,8 +202,6 @@ def _point_cell(leg: LegResult | None, figure: Figure, judgement: Judgement) -> 
 
 def _decision(told: Any) -> str:
     """`8: TRL's default`; an entry of another shape as it is."""
-    from unsloth_ft.report.wording import plain
-
     if told is None:
         return ""
     return f"{plain(told['value'])}: {told['reason']}" if isinstance(told, dict) and {"value", "reason"} <= told.keys() else plain(told)
@@ -219,8 +215,7 @@ def _outcomes(leg: LegResult) -> list[tuple[str, str]]:
     """(repeats, what became of them) of those that didn't finish; equal ones together. Repeats are counted from 1."""
     told: dict[str, list[int]] = {}
     for one in leg.not_done:
-        last = one.error.strip().splitlines()[-1:] or [""]
-        told.setdefault(f"{one.outcome.replace('_', ' ')}: {last[0]}".rstrip(": "), []).append(one.repeat + 1)
+        told.setdefault(outcome_words(one), []).append(one.repeat + 1)
     return [(f"repeat {', '.join(map(str, numbers))}", text) for text, numbers in told.items()]
 
 

@@ -104,6 +104,12 @@ def told_apart(found: Sequence[Trial]) -> list[Trial]:
     return [replace(trial, where=where(trial)) for trial in found]
 
 
+def outcome_words(one: Measurement) -> str:
+    """`out of memory: CUDA out of memory. …`, with the last line of what was said."""
+    said = one.error.strip().splitlines()[-1:]
+    return ": ".join([one.outcome.replace("_", " "), *said])
+
+
 def case_of(one: Measurement) -> Case:
     """The case as it was measured. Raises UserError where another version of this program wrote it."""
     from pydantic import ValidationError

@@ -11,6 +11,7 @@ from typing import Any
 from unsloth_ft.bench.case import Case
 from unsloth_ft.bench.measurement import Measurement, Step, Work
 from unsloth_ft.bench.trials import LegResult, Trial, case_of, machine
+from unsloth_ft.report.wording import plain
 
 HASHES = ("weights", "rows")
 # What full fine-tuning, LoRA and QLoRA exchange; a case with same_losses=False compares just that.
@@ -157,8 +158,6 @@ def widest(pairs: list[tuple[tuple[Step, ...], tuple[Step, ...]]]) -> LossGap | 
 
 
 def shown(value: Any) -> str:
-    from unsloth_ft.report.wording import plain
-
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
     return f"{int(value):,}" if whole else plain(value)
 

@@ -108,6 +108,15 @@ def test_another_machine_and_other_versions_are_said(results: Path):
     )  # fmt: skip
 
 
+def test_a_run_is_compared_with_that_of_its_own_machine_where_there_is_one(results: Path):
+    keep(results, leg(speed=900.0, machine=CPU | {"cpu": "AMD EPYC"}), run="elsewhere")
+    keep(results, leg())
+    keep(results.parent / "mine", leg(), run="again")
+    found = compare(side("bench/results"), side("bench/mine"))
+    assert [(row.one.median, row.within) for row in found.rows if row.figure.title == "speed"] == [(200.4, True)]
+    assert found.notes == ()
+
+
 def test_a_leg_that_one_side_has_not_or_has_not_finished_is_said(results: Path):
     keep(results, [*leg(), *leg("peft-tuned"), *leg("unsloth-notebook")])
     keep(results, [*leg(), out_of_memory("peft-tuned"), *leg("unsloth-plan")], run="again")
