@@ -7,16 +7,14 @@ The protocol is that of bench/processes.py.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from unsloth_ft.bench import instruments
-from unsloth_ft.bench.case import Case, Leg
 from unsloth_ft.bench.commands import Task, task
+from unsloth_ft.bench.leg import Line, Request
 
 
 def measured(work: Task) -> dict[str, Any]:
@@ -36,17 +34,13 @@ def measured(work: Task) -> dict[str, Any]:
 
 
 def main(path: str) -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no answer
-    request = json.loads(Path(path).read_text(encoding="utf-8"))
+    line = Line()
+    request = Request.read(Path(path))
     began = time.perf_counter()
-    leg, case = Leg.model_validate(request["leg"]), Case.model_validate(request["case"])
-    work = task(leg, case, Path(request["model"]), Path(request["scratch"]))
-    ready = {"load_seconds": time.perf_counter() - began, "setup": work.setup}
-    answers.write(json.dumps({"event": "ready", "measured": ready}) + "\n")
-    for line in sys.stdin:
-        repeat = json.loads(line)["repeat"]
-        answers.write(json.dumps({"event": "repeat", "repeat": repeat, "measured": measured(work)}) + "\n")
+    work = task(request.leg, request.case, request.model, request.scratch)
+    line.say("ready", measured={"load_seconds": time.perf_counter() - began, "setup": work.setup})
+    for asked in line.asked():
+        line.say("repeat", repeat=asked["repeat"], measured=measured(work))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ ELSEWHERE = {
     "report": ("bench_report", "report", "Results as tables and plots."),
 }
 # Of each at most so many: a step of a few hundred tokens, which two cores train in seconds.
-QUICK = {"repeats": 3, "warm_up_steps": 1, "steps": 3, "effective_batch_size": 4}
+QUICK = {"repeats": 3, "warm_up_steps": 1, "steps": 2, "effective_batch_size": 4}
 QUICK_SECONDS = 600
 
 
