@@ -70,6 +70,7 @@ class Worker:
                 text=True,
                 start_new_session=True,  # a signal to the terminal's group must not reach it before us; and its children end with it
             )
+        self._failed: WorkerError | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -116,20 +117,25 @@ class Worker:
         self._lines.put(None)
 
     def _answer(self, event: str, limit_seconds: float) -> dict[str, Any]:
-        """The next line of that event; libraries that print on stdout are passed over."""
-        end = time.monotonic() + limit_seconds
-        while True:
+        """The next line of that event. Once there was none, there is none: who asks again hears the same reason."""
+        if self._failed is None:
             try:
-                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+                return self._next(event, time.monotonic() + limit_seconds)
             except queue.Empty:
                 self._end(0)
-                raise WorkerError("failed", f"no answer within {limit_seconds:.0f} s; ended.\n{self._last_lines()}".rstrip()) from None
-            if line is None:
-                raise self._ended()
+                self._failed = WorkerError("failed", f"no answer within {limit_seconds:.0f} s; ended.\n{self._last_lines()}".rstrip())
+            except EOFError:
+                self._failed = self._ended()
+        raise self._failed
+
+    def _next(self, event: str, end: float) -> dict[str, Any]:
+        """Lines that libraries print on stdout are passed over. Raises queue.Empty when time is over, EOFError at the end of its stdout."""
+        while (line := self._lines.get(timeout=max(0.0, end - time.monotonic()))) is not None:
             with contextlib.suppress(json.JSONDecodeError):
                 told = json.loads(line)
                 if isinstance(told, dict) and told.get("event") == event:
                     return told
+        raise EOFError
 
     def _ended(self) -> WorkerError:
         code = self._end(ENDING_SECONDS)

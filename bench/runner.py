@@ -6,7 +6,6 @@ Nothing that a leg does ends the run: what fails, doesn't fit or finds no time i
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -129,7 +128,7 @@ class Bench:
         """What the machine's matrix product reaches, in a process of its own; unknown where that fails."""
         command = [sys.executable, "-m", MATMUL_WORKER, self.call.device, MATMUL_DTYPE]
         limit = min(MATMUL_SECONDS, self.call.seconds_left)
-        if limit <= 0 or importlib.util.find_spec(MATMUL_WORKER) is None:
+        if limit <= 0:
             return
         environment = processes.environment(threads=self.call.threads, caches=self.scratch / "caches" / "matmul")
         try:
@@ -241,7 +240,7 @@ def run(call: Call, rounds: Sequence[Round], *, tell: Callable[[str], None]) -> 
         bench.measure_matmul()
         number = 0
         for round_ in rounds:
-            if call.keep_loaded:
+            if call.keep_loaded and call.seconds_left > 0:
                 bench.load_all(round_)
             for repeat, leg in round_.turns():
                 number += 1

@@ -168,6 +168,18 @@ def test_what_a_leg_does_is_an_outcome_and_the_others_go_on(
     assert (good.outcome, good.error) == ("done", "")
 
 
+def test_a_leg_that_dies_while_all_are_loaded_says_why_and_is_not_waited_for(measure: Callable[..., list[Measurement]]):
+    broken, good = measure(case("dies-at-ready", "good", repeats=1), keep_loaded=True, answer_seconds=30)
+    assert (broken.outcome, broken.error) == ("failed", "ended with exit code 1.\nValueError: process-1/weights.bin is broken")
+    assert good.outcome == "done"
+
+
+def test_a_leg_that_hangs_while_all_are_loaded_is_not_out_of_memory(measure: Callable[..., list[Measurement]]):
+    hung, good = measure(case("hangs-at-ready", "good", repeats=1), keep_loaded=True, answer_seconds=3)
+    assert (hung.outcome, hung.error) == ("failed", "no answer within 3 s; ended.")
+    assert good.outcome == "done"
+
+
 def test_a_leg_that_died_is_started_again_in_the_next_repeat(measure: Callable[..., list[Measurement]], home: Path):
     measured = measure(case("dies-at-1", repeats=3), keep_loaded=True)
     assert [each.outcome for each in measured] == ["done", "failed", "done"]
