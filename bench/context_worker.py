@@ -73,10 +73,7 @@ class Tries:
 
     def clean(self) -> None:
         gc.collect()
-        if self.loaded.on_cuda:
-            import torch
-
-            torch.cuda.empty_cache()
+        self.loaded.give_back_cache()
 
     def search(self) -> dict[str, Any]:
         """What Measurement says of a search."""

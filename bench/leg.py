@@ -91,6 +91,13 @@ class Loaded:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
 
+    def give_back_cache(self) -> None:
+        """Lets go of device memory that torch keeps for its next allocation."""
+        if self.on_cuda:
+            import torch
+
+            torch.cuda.empty_cache()
+
     def peaks(self) -> dict[str, int]:
         """The peaks since then, less what there was before the model."""
         found = {"peak_host_bytes": instruments.peak_host_bytes() - self.at_start["host"]}

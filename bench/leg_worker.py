@@ -93,6 +93,7 @@ class Session:
             if len(self.clock.steps) < self.situation.workload.steps:
                 return True
             line.say("repeat", repeat=state["repeat"], measured=self.measured(state.get("joules")))
+            self.loaded.give_back_cache()  # to the legs that are loaded beside this one
             return wait()
 
         def begun() -> None:

@@ -108,6 +108,8 @@ def run(names: tuple[str, ...], time_budget: int | None, as_json: bool, **wanted
     if wanted["offline"]:
         go_offline()
     found = chosen(names, wanted, device)
+    if wanted["model"] is not None and _quantized(wanted["model"]):
+        found = {name: each.model_copy(update={"load_in_4bit": True}) for name, each in found.items()}
     _refuse_unusable(wanted["out"])
     rounds = _rounds(found, device, wanted["memory_caps"])
     models = {each.recipe: _model(each.recipe, wanted) for each in found.values()}
