@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -140,11 +141,18 @@ def read(path: Path) -> Measurement:
     unknown = told.keys() - {one.name for one in fields(Measurement)}
     if unknown:
         raise UserError(f"{path}: unknown fields {', '.join(sorted(unknown))}; it was written by another version.")
-    work = Work(**told.pop("work")) if told.get("work") else told.pop("work", None)
-    steps = tuple(Step(**step) for step in told.pop("steps", ()))
-    seconds = tuple(told.pop("seconds", ()))
-    tries = tuple(Try(**one) for one in told.pop("tries", ()))
-    return Measurement(**told, work=work, steps=steps, seconds=seconds, tries=tries)
+    return of(told)
+
+
+def of(values: Mapping[str, Any]) -> Measurement:
+    """The measurement of plain values, as JSON has them."""
+    nested = {
+        "work": Work(**values["work"]) if values.get("work") else None,
+        "steps": tuple(Step(**step) for step in values.get("steps", ())),
+        "tries": tuple(Try(**one) for one in values.get("tries", ())),
+        "seconds": tuple(values.get("seconds", ())),
+    }
+    return Measurement(**{**values, **nested})
 
 
 def read_all(folder: Path) -> list[Measurement]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from unsloth_ft.bench import load, machine, measurement, processes
 from unsloth_ft.bench.case import Leg
-from unsloth_ft.bench.measurement import Measurement, Step, Try, Work
+from unsloth_ft.bench.measurement import Measurement
 from unsloth_ft.bench.processes import Worker, WorkerError
 from unsloth_ft.bench.schedule import Round
 from unsloth_ft.hardware import Hardware
@@ -196,7 +196,9 @@ class Bench:
             wrong = f"{', '.join(unknown)}, which a measurement hasn't" if unknown else f"the outcome {told.get('outcome')!r}"
             told = {"outcome": "failed", "error": f"the worker told of {wrong}"}
         private = machine.private_folders(self.scratch, *self.call.folders)
-        common = {
+        noticed = {"busy_ok": self.call.busy_ok, "environment": processes.SET}
+        about = self.facts | {"machine": self.facts["machine"] | noticed | machine_facts}
+        turn = {
             "run": self.call.run,
             "case": round_.name,
             "point": round_.point,
@@ -210,16 +212,7 @@ class Bench:
             "case_values": without_folders(round_.case.model_dump(mode="json"), private),
             "setup": {},
         }
-        told = without_folders(told, private)
-        parts = {
-            "work": Work(**told["work"]) if told.get("work") else None,
-            "steps": tuple(Step(**step) for step in told.get("steps", ())),
-            "seconds": tuple(told.get("seconds", ())),
-            "tries": tuple(Try(**one) for one in told.get("tries", ())),
-        }
-        noticed = {"busy_ok": self.call.busy_ok, "environment": processes.SET}
-        about = self.facts | {"machine": self.facts["machine"] | noticed | machine_facts}
-        return Measurement(**(common | about | told | parts))
+        return measurement.of(turn | about | without_folders(told, private))
 
 
 def run(call: Call, rounds: Sequence[Round], *, tell: Callable[[str], None]) -> Iterator[Measurement]:
