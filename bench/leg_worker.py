@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,50 +68,62 @@ class Session:
         self.trainer = loaded.trainer
         self.energy = instruments.Energy()
         self.clock = Clock(self.situation.workload, self.trainer.seen)
+        self.repeat: int | None = None
+        """None in the first pass, which nobody asked for."""
+        self.first_pass_seconds = 0.0
+        self.joules: float | None = None
+        """At the end of the warm-up."""
 
     def train(self, line: Line) -> None:
         """All repeats, in one call of the trainer: it waits between them for the next line."""
         from unsloth_ft.bench.training import Pauses
 
         asked = line.asked()
-        state: dict[str, Any] = {}
-
-        def wait() -> bool:
-            from unsloth_ft.bench.training import back_to_start
-
-            message = next(asked, None)
-            if message is None:
-                return False
-            state["repeat"] = message["repeat"]
-            back_to_start(self.trainer, self.loaded.start)
-            self.loaded.forget_peaks()
-            self.clock.start()
-            return True
-
-        def step_ended() -> bool:
-            self.clock.step_ended()
-            if len(self.clock.steps) == self.situation.workload.warm_up_steps:
-                state["joules"] = self.energy.joules()
-            if len(self.clock.steps) < self.situation.workload.steps:
-                return True
-            line.say("repeat", repeat=state["repeat"], measured=self.measured(state.get("joules")))
-            self.loaded.give_back_cache()  # to the legs that are loaded beside this one
-            return wait()
-
-        def begun() -> None:
-            if not wait():
-                raise SystemExit(0)
-
-        self.trainer.add_callback(Pauses(step_ended, begun))
+        self.trainer.add_callback(Pauses(partial(self._step_ended, line, asked), partial(self._begun, asked)))
         try:
             self.trainer.train()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             told = {"outcome": "out_of_memory", "error": str(error).splitlines()[0], **self.loaded.peaks()}
-            line.say("repeat", repeat=state["repeat"], measured=told)
+            if self.repeat is not None or self._next(asked):  # in the first pass: the answer to whatever is asked first
+                line.say("repeat", repeat=self.repeat, measured=told)
 
-    def measured(self, joules_before: float | None) -> dict[str, Any]:
+    def _begun(self, asked: Iterator[dict[str, Any]]) -> None:
+        if self.loaded.first_pass:
+            self.clock.start()
+        elif not self._next(asked):
+            raise SystemExit(0)
+
+    def _step_ended(self, line: Line, asked: Iterator[dict[str, Any]]) -> bool:
+        self.clock.step_ended()
+        if len(self.clock.steps) == self.situation.workload.warm_up_steps:
+            self.joules = self.energy.joules()
+        if len(self.clock.steps) < self.situation.workload.steps:
+            return True
+        if self.repeat is None:
+            self.first_pass_seconds = sum(step.seconds for step in self.clock.steps)
+        else:
+            line.say("repeat", repeat=self.repeat, measured=self.measured())
+            self.first_pass_seconds = 0.0
+        self.loaded.give_back_cache()  # to the legs that are loaded beside this one
+        return self._next(asked)
+
+    def _next(self, asked: Iterator[dict[str, Any]]) -> bool:
+        """Waits for the next line and goes back to the start for it; False when there is none."""
+        from unsloth_ft.bench.training import back_to_start
+
+        message = next(asked, None)
+        if message is None:
+            return False
+        self.repeat = message["repeat"]
+        if self.trainer.optimizer is not None:
+            back_to_start(self.trainer, self.loaded.start)
+        self.loaded.forget_peaks()
+        self.clock.start()
+        return True
+
+    def measured(self) -> dict[str, Any]:
         """What this repeat came to, under the names of Measurement."""
         steps = self.clock.steps
         counted = [step for step in steps if not step.warm_up]
@@ -122,9 +136,9 @@ class Session:
             "error": "" if all(math.isfinite(step.loss) for step in steps) else "a loss is no number",
             "work": asdict(self._work(counted)),
             "steps": [asdict(step) for step in steps],
-            "warm_up_seconds": sum(step.seconds for step in steps if step.warm_up),
+            "warm_up_seconds": self.first_pass_seconds + sum(step.seconds for step in steps if step.warm_up),
             "tokens_per_second": sum(step.tokens for step in counted) / seconds if seconds else None,
-            "energy_joules": None if joules is None or joules_before is None else joules - joules_before,
+            "energy_joules": None if joules is None or self.joules is None else joules - self.joules,
             "model_flops": flops.model_flops(
                 flops.Shape.of(base_config(self.request.model)),
                 rows,

@@ -138,7 +138,7 @@ class Bench:
             self.tell(f"the matmul rate is unknown: {type(error).__name__}; the share of it that a leg reaches can't be told")
 
     def _answer(self, round_: Round, leg: Leg, repeat: int) -> dict[str, Any]:
-        began = time.monotonic()
+        began, compiling = time.monotonic(), 0.0
         try:
             if leg.title not in self.loaded:
                 self.loaded[leg.title] = self._start(round_, leg), {}  # from here on it is ended whatever happens
@@ -148,13 +148,16 @@ class Bench:
                 self.loaded[leg.title] = worker, loading
             if self.call.keep_loaded:
                 began = time.monotonic()  # its next turn needs no loading
-            return loading | worker.repeat(repeat, limit_seconds=self._limit_seconds)
+            told = worker.repeat(repeat, limit_seconds=self._limit_seconds)
+            if self.call.keep_loaded:
+                compiling = told.get("warm_up_seconds") or 0.0  # what the first turn compiled is compiled
+            return loading | told
         except WorkerError:
             if self.call.seconds_left <= 0:
                 raise WorkerError("no_time", "the time budget ended while it ran") from None
             raise
         finally:
-            self.took_seconds[str(round_), leg.title] = time.monotonic() - began
+            self.took_seconds[str(round_), leg.title] = time.monotonic() - began - compiling
 
     @property
     def _limit_seconds(self) -> float:

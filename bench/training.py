@@ -119,7 +119,6 @@ def make_trainer(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Seq
 
 def arguments(setup: Setup, case: Case, rows: int, scratch: Path) -> SFTConfig:
     """SFTConfig: the leg's values, and those that all legs share."""
-    # Unsloth lays rows end to end by itself only where it prepares the data set, and can see that no row is too long.
     chosen = {} if setup.padding_free.value is None else {"padding_free": setup.padding_free.value}
     checkpointing = setup.gradient_checkpointing.value
     return SFTConfig(
@@ -146,10 +145,15 @@ def arguments(setup: Setup, case: Case, rows: int, scratch: Path) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
         max_length=None,
-        dataset_kwargs=None if setup.padding_free.value is None else {"skip_prepare_dataset": True},
+        dataset_kwargs=None if prepared_by_unsloth(setup) else {"skip_prepare_dataset": True},
         dataloader_pin_memory=torch.cuda.is_available(),
         **chosen,
     )
+
+
+def prepared_by_unsloth(setup: Setup) -> bool:
+    """Unsloth lays rows end to end only where it prepares the data set itself, and sees that no row is too long."""
+    return setup.backend.value == "unsloth" and setup.padding_free.value is not False
 
 
 def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequence[Row], *, times: int, scratch: Path) -> Any:
