@@ -53,9 +53,9 @@ class Tries:
 
     def step(self, tokens: int) -> None:
         """Forward, backward and the optimizer's step."""
-        row = random_row(
-            tokens, self.loaded.request.case.learned, random.Random(tokens), first=FIRST_ID, last=min(LAST_ID, self.vocab_size) - 1, where="a try"
-        )
+        last = min(LAST_ID, self.loaded.situation.model.vocab_size) - 1
+        learned, generator = self.loaded.request.case.learned, random.Random(tokens)
+        row = random_row(tokens, learned, generator, first=min(FIRST_ID, last // 2), last=last, where="a try")
         batch = self.trainer.data_collator([self.example(row)])
         loss = self.trainer.training_step(self.trainer.model_wrapped, batch, num_items_in_batch=row.learned)
         self.trainer.optimizer.step()
@@ -67,10 +67,6 @@ class Tries:
         values = {"input_ids": list(row.input_ids), "labels": list(row.labels)}
         return values | ({"index": 0} if self.loaded.setup.plan is not None else {})
 
-    @property
-    def vocab_size(self) -> int:
-        return self.loaded.situation.model.vocab_size
-
     def clean(self) -> None:
         gc.collect()
         self.loaded.give_back_cache()
@@ -80,7 +76,9 @@ class Tries:
         case = self.loaded.request.case
         most = min(case.most_tokens, self.loaded.situation.model.max_position_embeddings)
         self.clean()
-        found = context.longest(self.fits, least=LEAST, most=most, resolution=max(64, most // 1024), share=1 / RESOLUTION_SHARE, budget_seconds=SECONDS)
+        found = context.longest(
+            self.fits, least=LEAST, most=most, resolution=max(64, most // 1024), share=1 / RESOLUTION_SHARE, budget_seconds=SECONDS
+        )
         longest = found.longest
         return {
             "outcome": "out_of_memory" if longest is None else "done",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unsloth_ft.bench.measurement import Measurement
 from unsloth_ft.bench.statistics import FEWEST_REPEATS, Ratio, Spread, paired, spread
@@ -26,9 +26,11 @@ class Figure:
     """`more` or `less`: which of the two one wants; empty where that is open."""
     at_least: Callable[[Measurement], bool] | None = None
     """Whether a measurement's figure is only known to be no less than that."""
+    uncounted: bool = False
+    """Whether repeats that loaded kernels have it too."""
 
     def values(self, leg: LegResult) -> dict[int, float]:
-        return leg.values(self.read)
+        return leg.values(self.read, uncounted=self.uncounted)
 
     def spread(self, leg: LegResult) -> Spread | None:
         values = self.values(leg)
@@ -160,7 +162,10 @@ HOST = _bytes("host memory", lambda one: one.peak_host_bytes)
 IMPORT = _seconds("imports", lambda one: one.import_seconds)
 LOAD = _seconds("model load", lambda one: one.load_seconds)
 WARM_UP = _seconds("warm-up", lambda one: None if cold(one) else one.warm_up_seconds)
-COLD_WARM_UP = _seconds("warm-up that compiles", lambda one: one.warm_up_seconds if cold(one) else None)
+COLD_WARM_UP = replace(
+    _seconds("warm-up that compiles", lambda one: one.warm_up_seconds if cold(one) else None),
+    uncounted=True,
+)
 MATMUL_SHARE = Figure(
     "share of the matmul rate",
     lambda one: one.model_flops_utilisation,

@@ -10,15 +10,17 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unsloth_ft import base_model, catalog, hardware
 from unsloth_ft.bench import instruments, workload
 from unsloth_ft.bench.case import Case, Leg
-from unsloth_ft.bench.legs import Setup, Situation, recipe_of, setup
+from unsloth_ft.bench.legs import Setup, Situation, product_plan, recipe_of, setup
 from unsloth_ft.bench.memory_cap import cap_device_memory
+from unsloth_ft.plan import Plan
+from unsloth_ft.recipe import Recipe
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -177,10 +179,9 @@ def load(request: Request, setup_: Setup, situation: Situation, backend: Any) ->
     from transformers import AutoTokenizer
 
     from unsloth_ft.bench.training import arranged, make_trainer, start_adapters
-    from unsloth_ft.plan import resolve
 
     recipe = recipe_of(situation)
-    plan = setup_.plan or plan_of(setup_, situation, recipe, resolve)
+    plan = setup_.plan or plan_with(setup_, situation)
     model = backend.load(base_of(request.model), plan)
     lora = None
     if setup_.method.value == "full":
@@ -200,7 +201,7 @@ def load(request: Request, setup_: Setup, situation: Situation, backend: Any) ->
     return trainer, start
 
 
-def lora_config(recipe: Any) -> Any:
+def lora_config(recipe: Recipe) -> Any:
     """The adapter as a tutorial asks for it."""
     from peft import LoraConfig
 
@@ -216,15 +217,10 @@ def lora_config(recipe: Any) -> Any:
     )
 
 
-def plan_of(setup_: Setup, situation: Situation, recipe: Any, resolve: Any) -> Any:
-    """The product's plan with the leg's values in it: what the backends' loading needs to know."""
-    from dataclasses import replace
-
-    from unsloth_ft.bench.legs import planned
-
-    plan = planned(situation).plan
+def plan_with(setup_: Setup, situation: Situation) -> Plan:
+    """The product's plan with the leg's values in it: what the backends want to know when they load."""
     return replace(
-        plan,
+        product_plan(situation),
         backend=setup_.backend,
         dtype=setup_.dtype,
         load_in_4bit=setup_.load_in_4bit,
@@ -234,7 +230,8 @@ def plan_of(setup_: Setup, situation: Situation, recipe: Any, resolve: Any) -> A
 
 def trained_dtype(trainer: Any) -> str:
     """Of the weights that are trained."""
-    return ", ".join(sorted({str(parameter.dtype).removeprefix("torch.") for parameter in trainer.model.parameters() if parameter.requires_grad}))
+    found = {str(parameter.dtype).removeprefix("torch.") for parameter in trainer.model.parameters() if parameter.requires_grad}
+    return ", ".join(sorted(found))
 
 
 def adapter_bytes(trainer: Any, scratch: Path) -> int | None:

@@ -70,7 +70,9 @@ class Session:
         self.clock = Clock(self.situation.workload, self.trainer.seen)
         self.repeat: int | None = None
         """None in the first pass, which nobody asked for."""
-        self.first_pass_seconds = 0.0
+        self.first_pass_seconds: float | None = None
+        self.unsaid_seconds = 0.0
+        """Of the first pass, until a repeat has told it as its warm-up."""
         self.joules: float | None = None
         """At the end of the warm-up."""
 
@@ -102,10 +104,10 @@ class Session:
         if len(self.clock.steps) < self.situation.workload.steps:
             return True
         if self.repeat is None:
-            self.first_pass_seconds = sum(step.seconds for step in self.clock.steps)
+            self.first_pass_seconds = self.unsaid_seconds = sum(step.seconds for step in self.clock.steps)
         else:
             line.say("repeat", repeat=self.repeat, measured=self.measured())
-            self.first_pass_seconds = 0.0
+            self.unsaid_seconds = 0.0
         self.loaded.give_back_cache()  # to the legs that are loaded beside this one
         return self._next(asked)
 
@@ -136,7 +138,8 @@ class Session:
             "error": "" if all(math.isfinite(step.loss) for step in steps) else "a loss is no number",
             "work": asdict(self._work(counted)),
             "steps": [asdict(step) for step in steps],
-            "warm_up_seconds": self.first_pass_seconds + sum(step.seconds for step in steps if step.warm_up),
+            "first_pass_seconds": self.first_pass_seconds,
+            "warm_up_seconds": self.unsaid_seconds + sum(step.seconds for step in steps if step.warm_up),
             "tokens_per_second": sum(step.tokens for step in counted) / seconds if seconds else None,
             "energy_joules": None if joules is None or self.joules is None else joules - self.joules,
             "model_flops": flops.model_flops(

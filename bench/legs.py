@@ -141,19 +141,9 @@ def notebook(situation: Situation) -> Setup:
 
 def planned(situation: Situation) -> Setup:
     """What `unsloth-ft run` does with these rows: every value from the plan."""
-    case, recipe = situation.case, recipe_of(situation)
-    lengths = sorted(len(row.input_ids) for row in situation.workload.rows)
-    facts = DataFacts(
-        train_rows=len(lengths),
-        held_out_rows=1,
-        length_p50=lengths[len(lengths) // 2],
-        length_p95=lengths[int(0.95 * (len(lengths) - 1))],
-        length_max=lengths[-1],
-    )
-    plan = resolve(recipe, facts, situation.model, situation.hardware, Decision("unsloth", "the leg's"))
-    rows = plan.per_device_train_batch_size.value * plan.gradient_accumulation_steps.value
+    plan = product_plan(situation)
     micro, accumulation = plan.per_device_train_batch_size, plan.gradient_accumulation_steps
-    if rows != case.effective_batch_size:
+    if micro.value * accumulation.value != situation.case.effective_batch_size:
         micro, accumulation = micro_batches(situation, micro.value, "the plan's; the case says how many rows a step has")
     return Setup(
         backend=plan.backend,
@@ -169,6 +159,19 @@ def planned(situation: Situation) -> Setup:
         loss_type=Decision("nll", "lets Unsloth put its own in"),
         plan=plan,
     )
+
+
+def product_plan(situation: Situation) -> Plan:
+    """The plan of `unsloth-ft run` for the case's rows."""
+    lengths = sorted(len(row.input_ids) for row in situation.workload.rows)
+    facts = DataFacts(
+        train_rows=len(lengths),
+        held_out_rows=1,
+        length_p50=lengths[len(lengths) // 2],
+        length_p95=lengths[int(0.95 * (len(lengths) - 1))],
+        length_max=lengths[-1],
+    )
+    return resolve(recipe_of(situation), facts, situation.model, situation.hardware, Decision("unsloth", "the leg's"))
 
 
 def flat(situation: Situation) -> Setup:
@@ -225,7 +228,13 @@ def recipe_of(situation: Situation) -> Recipe:
     lora_values = recipe.lora.model_copy(update={"r": case.r or recipe.lora.r})
     steps = case.warm_up_steps + case.steps
     train = recipe.train.model_copy(
-        update={"learning_rate": case.learning_rate, "lr_scheduler_type": "constant", "warmup_steps": 0, "seed": case.seed, "max_steps": steps}
+        update={
+            "learning_rate": case.learning_rate,
+            "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+            "seed": case.seed,
+            "max_steps": steps,
+        }
     )
     return recipe.model_copy(
         update={"lora": lora_values, "train": train, "load_in_4bit": four_bit(situation).value, "max_seq_length": longest}
@@ -235,7 +244,9 @@ def recipe_of(situation: Situation) -> Recipe:
 def dtype(situation: Situation) -> Decision[str]:
     gpu = situation.hardware.gpu
     if gpu:
-        return Decision("bfloat16", f"{gpu.sm} has it") if gpu.compute_capability >= (8, 0) else Decision("float16", f"{gpu.sm} has no bfloat16")
+        if gpu.compute_capability >= (8, 0):
+            return Decision("bfloat16", f"{gpu.sm} has it")
+        return Decision("float16", f"{gpu.sm} has no bfloat16")
     if situation.hardware.cpu_has_bfloat16:
         return Decision("bfloat16", "this CPU has bfloat16 instructions")
     return Decision("float32", "this CPU has no bfloat16 instructions")
@@ -259,12 +270,14 @@ def largest_micro_batch(situation: Situation, *, flat: bool) -> tuple[int, Decis
     if situation.case.measures == "context":
         return 1, Decision(True, "the longest row is asked for, and checkpointing is what makes it longer")
     # Without a GPU everything lives beside torch, the optimizer and the machine's other work; float32 adapters make activations wider.
-    a_token = model.num_hidden_layers * ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
+    a_layer = ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
+    a_token = model.num_hidden_layers * a_layer
     room = situation.memory_bytes * ACTIVATIONS_SHARE
     for rows in range(workload.effective_batch_size, 0, -1):
-        if workload.effective_batch_size % rows == 0 and most_tokens(workload, rows, flat=flat) * a_token <= room:
-            tokens = most_tokens(workload, rows, flat=flat)
-            return rows, Decision(False, f"activations of {tokens:,} tokens need about {tokens * a_token / GIB:.1f} of {situation.memory_bytes / GIB:.0f} GiB")
+        tokens = most_tokens(workload, rows, flat=flat)
+        if workload.effective_batch_size % rows == 0 and tokens * a_token <= room:
+            needed, there = tokens * a_token / GIB, situation.memory_bytes / GIB
+            return rows, Decision(False, f"activations of {tokens:,} tokens need about {needed:.1f} of {there:.0f} GiB")
     return workload.effective_batch_size, Decision(True, f"one row alone would need more than {room / GIB:.1f} GiB of activations")
 
 

@@ -83,8 +83,10 @@ class Measurement:
     steps: tuple[Step, ...] = ()
     import_seconds: float | None = None
     load_seconds: float | None = None
+    first_pass_seconds: float | None = None
+    """Of training all rows once before, where that was done: on a GPU, each new shape loads its kernels."""
     warm_up_seconds: float | None = None
-    """First steps in all, compilation included."""
+    """First steps in all, and the first pass, compilation included."""
     tokens_per_second: float | None = None
     peak_device_allocated_bytes: int | None = None
     peak_device_reserved_bytes: int | None = None

@@ -84,6 +84,7 @@ def _place(place: str, trials: Sequence[Trial], link: str) -> Iterator[str]:
     yield f"**{place}**, {_dates(trials)}; {_versions(trials)}:"
     if groups["training"]:
         yield "\n".join(table_lines(_training(groups["training"], link)))
+        yield from _notes(groups["training"])
     for _, points in groupby(groups["context"], key=lambda one: (one.name, one.case.recipe)):
         yield "\n".join(table_lines(_context(list(points), link)))
     commands = [*groups["data"], *groups["export"], *groups["startup"]]
@@ -92,8 +93,15 @@ def _place(place: str, trials: Sequence[Trial], link: str) -> Iterator[str]:
 
 
 def _training(trials: Sequence[Trial], link: str) -> Table:
-    rows = [(_case(trial, leg), *_told(trial, leg), _run(trial, link)) for trial in trials for leg in trial.legs]
+    rows = [(_case(trial, leg), *_told(trial, leg), _run_once(trial, leg, link)) for trial in trials for leg in trial.legs]
     return Table(("case", "leg", "speed", "against", "peak memory", "run"), tuple(rows))
+
+
+def _notes(trials: Sequence[Trial]) -> Iterator[str]:
+    """What a reader of the table has to know of its legs."""
+    said = [f"- {escaped(f'{trial.title}: {text}')}" for trial in trials for text in tables.notes(trial, judge(trial))]
+    if said:
+        yield "\n".join(said)
 
 
 def _told(trial: Trial, leg: LegResult) -> tuple[str, str, str, str]:
@@ -116,7 +124,7 @@ def _context(points: Sequence[Trial], link: str) -> Table:
 
 
 def _commands(trials: Sequence[Trial], link: str) -> Table:
-    rows = [(_case(trial, leg), *_told(trial, leg), _run(trial, link)) for trial in trials for leg in trial.legs]
+    rows = [(_case(trial, leg), *_told(trial, leg), _run_once(trial, leg, link)) for trial in trials for leg in trial.legs]
     return Table(("case", "command", "figure", "against", "peak memory", "run"), tuple(rows))
 
 
@@ -149,6 +157,11 @@ def _case(trial: Trial, leg: LegResult) -> str:
     """Named once, in its first row."""
     words = f"{trial.name}, {trial.point_words}" if trial.point else trial.name
     return f"{words}, {trial.case.recipe}" if leg is trial.legs[0] else ""
+
+
+def _run_once(trial: Trial, leg: LegResult, link: str) -> str:
+    """In its case's first row."""
+    return _run(trial, link) if leg is trial.legs[0] else ""
 
 
 def _run(trial: Trial, link: str) -> str:

@@ -146,7 +146,8 @@ def losses_sentence(trial: Trial, judgement: Judgement) -> str:
 def notes(trial: Trial, judgement: Judgement) -> list[str]:
     """What is said beside the figures: other versions, exchanged values, a machine that wasn't quiet, results of changed code."""
     told = {name: "; ".join(agreement.notes) for name, agreement in judgement.legs.items() if agreement.notes}
-    found = [f"{name}, otherwise than {judgement.reference}: {text}." for name, text in told.items()]
+    found = [f"{name}: {'; '.join(agreement.own)}." for name, agreement in judgement.legs.items() if agreement.own]
+    found += [f"{name}, otherwise than {judgement.reference}: {text}." for name, text in told.items()]
     measured = [one for leg in trial.legs for one in leg.measurements]
     share = max((_others_share(one) for one in measured), default=0.0)
     if share > NOTICED_CPU_SHARE:

@@ -36,9 +36,20 @@ class LegResult:
     def not_done(self) -> tuple[Measurement, ...]:
         return tuple(one for one in self.measurements if one.outcome != "done")
 
-    def values(self, read: Callable[[Measurement], float | None]) -> dict[int, float]:
-        """Repeat -> the figure, of those repeats that have it. A figure of 0 or below is none: no ratio can be made of it."""
-        return {one.repeat: value for one in self.done if (value := read(one)) is not None and value > 0}
+    @property
+    def counted(self) -> tuple[Measurement, ...]:
+        """Of those that are done the ones whose kernels were loaded before; all of them where there is no such one."""
+        return tuple(one for one in self.done if not loads_kernels(one)) or self.done
+
+    def values(self, read: Callable[[Measurement], float | None], *, uncounted: bool = False) -> dict[int, float]:
+        """Number of the counted repeat -> the figure, of those that have it. A figure of 0 or below is none: no ratio can be made of it.
+
+        What isn't counted moves the numbers behind it down, so that the first counted repeats of two legs stand beside each other.
+        """
+        counted = self.done if uncounted else self.counted
+        left_out = [one.repeat for one in self.done if one not in counted]
+        numbered = {one.repeat - sum(other < one.repeat for other in left_out): read(one) for one in counted}
+        return {number: value for number, value in numbered.items() if value is not None and value > 0}
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,11 @@ def told_apart(found: Sequence[Trial]) -> list[Trial]:
         return ", ".join([trial.case.recipe] * (len(recipes) > 1) + [place] * (len(machines) > 1))
 
     return [replace(trial, where=where(trial)) for trial in found]
+
+
+def loads_kernels(one: Measurement) -> bool:
+    """Whether its measured steps loaded the kernels of each new shape: a process's first on a GPU, with no pass before it."""
+    return one.machine["device"] == "cuda" and one.machine.get("caches") == "cold" and bool(one.steps) and one.first_pass_seconds is None
 
 
 def outcome_words(one: Measurement) -> str:

@@ -9,11 +9,13 @@ from itertools import product
 from typing import Any
 
 from unsloth_ft.bench.case import Case
+from unsloth_ft.bench.figures import padding
 from unsloth_ft.bench.measurement import Measurement, Step, Work
-from unsloth_ft.bench.trials import LegResult, Trial, case_of, machine
+from unsloth_ft.bench.trials import LegResult, Trial, case_of, loads_kernels, machine
 from unsloth_ft.report.wording import plain
 
 HASHES = ("weights", "rows")
+NOTICED_PADDING = 0.05  # of the tokens that went through the model; kernels may round lengths up by a few
 # What full fine-tuning, LoRA and QLoRA exchange; a case with same_losses=False compares just that.
 EXCHANGED = ("weights", "r", "load_in_4bit")
 # The longest row is what a context case asks for: each leg ends with its own.
@@ -43,7 +45,7 @@ class LossGap:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two legs have in common: `reasons` make the comparison invalid, `notes` are said beside it."""
+    """What two legs have in common: `reasons` make the comparison invalid, `notes` are said beside it, `own` of the leg alone."""
 
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class Agreement:
     """Between the legs; None where no losses are compared."""
     repeats: LossGap | None = None
     """Between the leg's own repeats; None with fewer than two."""
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,24 @@ def inside(leg: LegResult, case: Case) -> Agreement:
     gap = widest([(one.steps, other.steps) for at, one in enumerate(leg.done) for other in leg.done[at + 1 :]])
     if gap and gap.relative > case.loss_band:
         reasons.append(f"its repeats' losses differ by more than {case.loss_band:.2g}: {gap}")
-    return Agreement(tuple(reasons), repeats=gap)
+    return Agreement(tuple(reasons), repeats=gap, own=(*_not_as_asked(leg.done[0]), *_loading_kernels(leg)))
+
+
+def _not_as_asked(one: Measurement) -> Iterator[str]:
+    """What a library did otherwise than the leg's setup says, as the steps show it."""
+    asked = one.setup.get("padding_free", {}).get("value") is True
+    wasted = padding(one) or 0.0
+    if asked and wasted > NOTICED_PADDING:
+        yield f"its rows were to be laid end to end, and {wasted:.0%} of what was computed is padding"
+
+
+def _loading_kernels(leg: LegResult) -> Iterator[str]:
+    """A process's first steps on a GPU, where no pass went before them."""
+    cold = [str(one.repeat + 1) for one in leg.done if loads_kernels(one)]
+    if cold and leg.counted == leg.done:
+        yield "it has but repeats whose steps loaded their kernels while they were measured"
+    elif cold:
+        yield f"repeat {', '.join(cold)} is not counted: its steps loaded their kernels while they were measured"
 
 
 def agreement(one: LegResult, other: LegResult, case: Case) -> Agreement:
@@ -220,4 +240,4 @@ def _joined(alone: Agreement, pair: Agreement | None, reference: str) -> Agreeme
     if pair is None:
         return alone
     reasons = [f"not the work of {reference}: {reason}" for reason in pair.reasons]
-    return Agreement((*alone.reasons, *reasons), pair.notes, pair.gap, alone.repeats)
+    return Agreement((*alone.reasons, *reasons), pair.notes, pair.gap, alone.repeats, alone.own)

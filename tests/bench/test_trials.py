@@ -8,6 +8,7 @@ from tests.bench.sample import CASE, CPU, GPU, leg, measurement
 from unsloth_ft.bench.case import Leg
 from unsloth_ft.bench.figures import SPEED
 from unsloth_ft.bench.trials import machine, newest, told_apart, trials
+from unsloth_ft.bench.validity import judge
 from unsloth_ft.bench.views import curves
 from unsloth_ft.errors import UserError
 
@@ -98,3 +99,34 @@ def test_a_case_of_another_version_is_refused_in_a_line():
     assert str(caught.value) == (
         "2026-11-26-cpu/speed-faq: its case can't be read (colour: Extra inputs are not permitted); it was written by another version."
     )
+
+
+def cold(kind: str = "peft-tuned", **values):
+    """A first repeat on a GPU that no pass went before."""
+    return measurement(kind, 0, machine=GPU | {"caches": "cold"}, **values)
+
+
+def test_a_repeat_that_loaded_kernels_while_it_was_measured_is_not_counted():
+    warm = [measurement("peft-tuned", repeat, machine=GPU, tokens_per_second=30.0) for repeat in (1, 2)]
+    (trial,) = trials([cold(tokens_per_second=10.0), *warm])
+    (found,) = trial.legs
+    assert [one.repeat for one in found.done] == [0, 1, 2]
+    assert SPEED.values(found) == {0: 30.0, 1: 30.0}  # beside the first two of a leg that counts all
+    assert judge(trial).legs["peft-tuned"].own == ("repeat 1 is not counted: its steps loaded their kernels while they were measured",)
+
+
+def test_a_first_pass_makes_the_first_repeat_count():
+    (trial,) = trials([cold(first_pass_seconds=40.0), measurement("peft-tuned", 1, machine=GPU)])
+    assert list(SPEED.values(trial.legs[0])) == [0, 1]
+    assert judge(trial).legs["peft-tuned"].own == ()
+
+
+def test_a_leg_with_nothing_better_keeps_it_and_says_so():
+    (trial,) = trials([cold(tokens_per_second=10.0)])
+    assert SPEED.values(trial.legs[0]) == {0: 10.0}
+    assert judge(trial).legs["peft-tuned"].own == ("it has but repeats whose steps loaded their kernels while they were measured",)
+
+
+def test_without_a_gpu_a_first_repeat_counts():
+    (trial,) = trials([measurement(machine=CPU | {"caches": "cold"})])
+    assert list(SPEED.values(trial.legs[0])) == [0]

@@ -152,6 +152,13 @@ def test_other_versions_or_another_commit_are_said():
     )  # fmt: skip
 
 
+def test_a_library_that_pads_where_it_was_asked_not_to_is_said():
+    asked = {"padding_free": {"value": True, "reason": "no padding is computed"}}
+    found = judged(*leg(), *leg("unsloth-plan", setup=asked)).legs["unsloth-plan"]
+    assert found.reasons == ()
+    assert found.own == ("its rows were to be laid end to end, and 20% of what was computed is padding",)
+
+
 def test_repeats_that_differ_in_their_work_make_the_leg_invalid():
     assert reasons(*leg(), *leg("unsloth-plan", repeats=2), measurement("unsloth-plan", 2, work=replace(WORK, seed=1))) == (
         "its repeats differ: seed 1 against 3,407",
