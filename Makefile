@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test sweep bench help
+.PHONY: setup demo test sweep bench bench-gpu help
 
 help:
 	@echo "make setup   a virtual environment in .venv with the locked packages, for a machine without a GPU"
@@ -10,6 +10,7 @@ help:
 	@echo "make test    the test suite"
 	@echo "make sweep   the long sweeps that the suite takes a sample of"
 	@echo "make bench   every case on SmolLM2-135M, without a GPU about three hours; results and report in bench/results"
+	@echo "make bench-gpu   on a GPU machine, with the package installed: RECIPE=$(RECIPE) with random weights, most important cases first"
 
 setup: .venv/installed
 
@@ -47,3 +48,18 @@ bench: setup
 	$(BIN)/unsloth-ft bench run $(BENCH_CASES)
 	$(BIN)/unsloth-ft bench run context --memory-cap 4GB
 	$(BIN)/unsloth-ft bench report
+
+# What it asks of a card: 8 GB of disk for the weights, and about 20 minutes; `--time-budget` of each line says how they are shared out.
+RECIPE ?= llama31-8b
+WEIGHTS ?= /tmp/$(RECIPE)-nf4
+ON_GPU = --recipe $(RECIPE) --model $(WEIGHTS) --keep-loaded --offline
+ALL_LEGS = peft-naive,peft-tuned,unsloth-notebook,unsloth-plan,unsloth-flat,unsloth-padded
+CARDS = --memory-cap 8GB --memory-cap 12GB --memory-cap 16GB --memory-cap 24GB --memory-cap 40GB --memory-cap 48GB --memory-cap 80GB
+
+bench-gpu:
+	test -d $(WEIGHTS) || unsloth-ft bench synth $(RECIPE) --nf4 --out $(WEIGHTS)
+	unsloth-ft bench run speed-faq $(ON_GPU) --legs $(ALL_LEGS) --steps 8 --time-budget 420
+	unsloth-ft bench run speed-full $(ON_GPU) --steps 3 --time-budget 420
+	unsloth-ft bench run context $(ON_GPU) --legs peft-naive,unsloth-plan --memory-cap 24GB --time-budget 240
+	unsloth-ft bench run context $(ON_GPU) --legs peft-naive,unsloth-plan $(CARDS) --time-budget 1200
+	unsloth-ft bench report
