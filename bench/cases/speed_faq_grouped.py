@@ -5,5 +5,5 @@ from unsloth_ft.bench.case import Case
 CASE = Case(
     what="How fast are steps on short rows grouped by length?",
     order="grouped",
-    without_gpu={"warm_up_steps": 1, "steps": 6},  # as speed-faq
+    without_gpu={"warm_up_steps": 1, "steps": 4},  # as speed-faq
 )
