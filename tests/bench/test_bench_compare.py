@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from tests.bench.sample import CPU, GIB, WORK, four_legs, leg, measurement, out_of_memory
+from tests.cli.calling import call
 from unsloth_ft.bench.compare import compare, side
 from unsloth_ft.bench.measurement import write
-from unsloth_ft.cli.bench_compare import compare as command
 from unsloth_ft.errors import UserError
 
 
@@ -155,8 +154,8 @@ def test_what_is_not_there_is_refused(results: Path, name: str, message: str):
 def test_the_command_prints_a_table_or_json(results: Path):
     keep(results, leg())
     keep(results, faster(leg(), 1.3), run="again")
-    shown = CliRunner().invoke(command, ["first", "again"])
-    lines = [re.split(r"\s{2,}", line.strip()) for line in shown.output.splitlines()]
+    shown = call("bench", "compare", "first", "again")
+    lines = [re.split(r"\s{2,}", line.strip()) for line in shown.out.splitlines()]
     assert lines[:4] == [
         ["A: first"],
         ["B: again"],
@@ -164,7 +163,7 @@ def test_the_command_prints_a_table_or_json(results: Path):
         ["speed-faq", "peft-naive", "speed", "200 tokens/s [200, 201]", "261 tokens/s [260, 261]", "faster by 1.30 × [1.29, 1.31]", "NO"],
     ]
     assert lines[5:] == [["1 of 2 figures of B are within A's spread, or no different from A's."]]
-    told = json.loads(CliRunner().invoke(command, ["first", "again", "--json"]).output)
+    told = json.loads(call("bench", "compare", "first", "again", "--json").out)
     row = told["rows"][0]
     assert told["rerun"] == {"within": 1, "of": 2}
     assert (row["figure"], row["a"]["median"], row["within_spread"]) == ("speed", 200.4, False)

@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from tests.bench.sample import CPU, WORK, everything, four_legs, leg, measurement, on_gpu, self_check
+from tests.cli import calling
 from unsloth_ft.bench import readme
 from unsloth_ft.bench.measurement import write
-from unsloth_ft.cli.bench_report import report
-from unsloth_ft.errors import GateError, UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,41 +92,43 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str):
-    return CliRunner().invoke(report, arguments)
+def report(*arguments: str) -> calling.Answer:
+    return calling.call("bench", "report", *arguments)
 
 
 def test_a_stale_readme_is_found_and_rewritten(checkout: Path):
-    found = call("--readme", "README.md", "--check").exception
-    assert isinstance(found, GateError)
-    assert str(found) == (
-        "README.md: its bench table is not what bench/results holds."
-        " `unsloth-ft bench report bench/results --readme README.md` rewrites it."
+    found = report("--readme", "README.md", "--check")
+    assert (found.code, found.err) == (
+        4,
+        "error: README.md: its bench table is not what bench/results holds."
+        " `unsloth-ft bench report bench/results --readme README.md` rewrites it.\n",
     )
     assert (checkout / "README.md").read_text(encoding="utf-8").splitlines()[3] == "old"
-    assert call("--readme", "README.md").output == "README.md: rewritten\n"
+    assert report("--readme", "README.md").out == "README.md: rewritten\n"
     text = (checkout / "README.md").read_text(encoding="utf-8")
     assert text.startswith(f"# A title\n\n{readme.BEGIN}\n**Intel Xeon (2 cores, 8 GiB)**, 2026-11-26; unsloth 2026.10.9,")
     assert text.endswith(f"\n\nNot yet measured on a GPU.\n{readme.END}\n\nMore.\n")
-    assert call("--readme", "README.md", "--check").exit_code == 0
-    assert call("--readme", "README.md").output == "README.md: up to date\n"
+    assert report("--readme", "README.md", "--check").code == 0
+    assert report("--readme", "README.md").out == "README.md: up to date\n"
     assert sorted(path.name for path in (checkout / "bench/results").iterdir()) == ["2026-11-26-cpu"]  # no report beside it
 
 
 def test_one_new_measurement_makes_it_stale(checkout: Path):
-    call("--readme", "README.md")
+    report("--readme", "README.md")
     write(measurement(repeat=3, speed=300.0), checkout / "bench/results")
-    assert isinstance(call("--readme", "README.md", "--check").exception, GateError)
+    assert report("--readme", "README.md", "--check").code == 4
 
 
 def test_a_readme_without_a_place_for_the_table_is_refused(checkout: Path):
     (checkout / "README.md").write_text(f"{readme.END}\n{readme.BEGIN}\n", encoding="utf-8")
-    found = call("--readme", "README.md").exception
-    assert isinstance(found, UserError)
-    assert str(found) == (
-        "README.md: no place for the bench's table; expected one line <!-- bench: begin --> and one line <!-- bench: end --> below it."
+    found = report("--readme", "README.md")
+    assert (found.code, found.err) == (
+        2,
+        "error: README.md: no place for the bench's table; expected one line <!-- bench: begin --> and one line <!-- bench: end --> below"
+        " it.\n",
     )
 
 
 def test_check_without_a_file_is_refused(checkout: Path):
-    assert (call("--check").exit_code, "--check looks at a file: give it with --readme FILE." in call("--check").output) == (2, True)
+    found = report("--check")
+    assert (found.code, "--check looks at a file: give it with --readme FILE." in found.err) == (2, True)

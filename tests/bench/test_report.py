@@ -6,14 +6,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from tests.bench.sample import GPU, everything, four_legs, leg, measurement, on_gpu
+from tests.cli.calling import call
 from unsloth_ft.bench import markdown, page
 from unsloth_ft.bench.contents import contents
 from unsloth_ft.bench.measurement import write
 from unsloth_ft.bench.report import report
-from unsloth_ft.cli.bench_report import report as command
 from unsloth_ft.errors import UserError
 
 SECTIONS = [
@@ -178,8 +177,8 @@ def test_a_point_with_several_values_names_them():
 def test_both_files_are_written(tmp_path: Path):
     for one in four_legs():
         write(one, tmp_path / "results")
-    done = CliRunner().invoke(command, [str(tmp_path / "results"), "--out", str(tmp_path / "report")])
-    assert done.output == f"{tmp_path}/report/bench.md\n{tmp_path}/report/bench.html\n"
+    done = call("bench", "report", str(tmp_path / "results"), "--out", str(tmp_path / "report"))
+    assert done.out == f"{tmp_path}/report/bench.md\n{tmp_path}/report/bench.html\n"
     assert (tmp_path / "report/bench.md").read_text(encoding="utf-8").startswith("# Bench report\n\nFrom 12 measurements in 1 run.\n")
     assert (tmp_path / "report/bench.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 

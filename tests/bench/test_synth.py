@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
+from tests.cli.calling import call
 from unsloth_ft import base_model
 from unsloth_ft.bench import synth
 from unsloth_ft.bench.architectures import of_recipe
@@ -267,12 +267,10 @@ def test_both_backends_load_two_layers_of_llama31_8b(tmp_path: Path):
 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path):
-    from unsloth_ft.cli.bench_synth import synth as command
-
     arguments = ["smollm2-135m", "--out", str(tmp_path / "model"), "--layers", "1", "--nf4", "--seed", "5", "--json"]
-    done = CliRunner().invoke(command, arguments)
-    assert done.exit_code == 0
-    told = json.loads(done.stdout)
+    done = call("bench", "synth", *arguments)
+    assert done.code == 0
+    told = json.loads(done.out)
     size = sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
     assert told.pop("seconds") > 0
     assert told == {
