@@ -8,7 +8,7 @@ from itertools import groupby
 
 from unsloth_ft.bench import tables
 from unsloth_ft.bench.measurement import Measurement
-from unsloth_ft.bench.standing import is_check, standings, worse_sentences
+from unsloth_ft.bench.standing import is_check, standings, worse_sentences, worst_sentences
 from unsloth_ft.bench.trials import Trial, machine, newest, told_apart, trials
 from unsloth_ft.bench.validity import judge
 from unsloth_ft.report.wording import count
@@ -63,6 +63,8 @@ class Contents:
 
     groups: tuple[Group, ...]
     worse: tuple[str, ...]
+    worst: tuple[str, ...]
+    """The same in fewer words."""
     nowhere_worse: str
     problems: tuple[str, ...]
     caught: tuple[str, ...]
@@ -87,6 +89,7 @@ def contents(measurements: Sequence[Measurement]) -> Contents:
     return Contents(
         groups=groups,
         worse=tuple(worse_sentences(stands)),
+        worst=tuple(worst_sentences(stands)),
         nowhere_worse=_nowhere_worse(bool(stands)),
         problems=_problems(trial for trial in shown if not is_check(trial)),
         caught=_problems(trial for trial in shown if is_check(trial)),

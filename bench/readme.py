@@ -14,7 +14,7 @@ from unsloth_ft.bench.measurement import Measurement, read_all
 from unsloth_ft.bench.standing import baseline
 from unsloth_ft.bench.tables import Table
 from unsloth_ft.bench.trials import LegResult, Trial, machine
-from unsloth_ft.bench.validity import judge
+from unsloth_ft.bench.validity import judge, not_as_asked
 from unsloth_ft.errors import UserError
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -93,13 +93,22 @@ def _place(place: str, trials: Sequence[Trial], link: str) -> Iterator[str]:
 
 
 def _training(trials: Sequence[Trial], link: str) -> Table:
-    rows = [(_case(trial, leg), *_told(trial, leg), _run_once(trial, leg, link)) for trial in trials for leg in trial.legs]
+    rows = [row for trial in trials for row in _rows(trial, link)]
     return Table(("case", "leg", "speed", "against", "peak memory", "run"), tuple(rows))
 
 
+def _rows(trial: Trial, link: str) -> Iterator[tuple[str, ...]]:
+    """A row a leg, case and run named once, in the first. Legs that found no time are left out; the report has them."""
+    begun = [leg for leg in trial.legs if any(one.outcome != "no_time" for one in leg.measurements)]
+    for leg in begun:
+        first = leg is begun[0]
+        yield _case(trial) if first else "", *_told(trial, leg), _run(trial, link) if first else ""
+
+
 def _notes(trials: Sequence[Trial]) -> Iterator[str]:
-    """What a reader of the table has to know of its legs."""
-    said = [f"- {escaped(f'{trial.title}: {text}')}" for trial in trials for text in tables.notes(trial, judge(trial))]
+    """Where a leg is not what its name says."""
+    legs = [(trial, leg) for trial in trials for leg in trial.legs if leg.done]
+    said = [f"- {escaped(f'{trial.title}, {leg.name}: {text}.')}" for trial, leg in legs for text in not_as_asked(leg.done[0])]
     if said:
         yield "\n".join(said)
 
@@ -110,7 +119,7 @@ def _told(trial: Trial, leg: LegResult) -> tuple[str, str, str, str]:
     figure, memory, base = headline_of(trial.case.measures, leg), memory_of(trial.legs), baseline(trial, judgement)
     if not leg.done:
         return leg.name, leg.not_done[0].outcome.replace("_", " "), "", ""
-    told, used = figure.told_of(leg), memory.told_of(leg) if memory.values(leg) else ""
+    told, used = figure.told_of(leg) + (" while loading kernels" if leg.only_loading else ""), memory.told_of(leg) if memory.values(leg) else ""
     if not judgement.valid(leg.name):
         return f"**{leg.name}**", told, f"**{tables.INVALID}**: {judgement.legs[leg.name].reasons[0]}", used
     against = "" if base is None or base is leg else f"{base.name}: {figure.verdict(figure.ratio(leg, base))}"
@@ -124,7 +133,7 @@ def _context(points: Sequence[Trial], link: str) -> Table:
 
 
 def _commands(trials: Sequence[Trial], link: str) -> Table:
-    rows = [(_case(trial, leg), *_told(trial, leg), _run_once(trial, leg, link)) for trial in trials for leg in trial.legs]
+    rows = [row for trial in trials for row in _rows(trial, link)]
     return Table(("case", "command", "figure", "against", "peak memory", "run"), tuple(rows))
 
 
@@ -137,7 +146,7 @@ def _largest_points(trials: Sequence[Trial]) -> list[Trial]:
 def _slower(found: Contents) -> str:
     if not found.worse:
         return found.nowhere_worse
-    return "Where we are slower or need more:\n\n" + "\n".join(f"- {escaped(text)}" for text in found.worse)
+    return "Where we are slower or need more:\n\n" + "\n".join(f"- {escaped(text)}" for text in found.worst)
 
 
 def _self_checks(found: Contents, link: str) -> Iterator[str]:
@@ -153,15 +162,9 @@ def _self_checks(found: Contents, link: str) -> Iterator[str]:
         yield f"The bench held against itself ({_run(trial, link)}): {'; '.join(said)}."
 
 
-def _case(trial: Trial, leg: LegResult) -> str:
-    """Named once, in its first row."""
+def _case(trial: Trial) -> str:
     words = f"{trial.name}, {trial.point_words}" if trial.point else trial.name
-    return f"{words}, {trial.case.recipe}" if leg is trial.legs[0] else ""
-
-
-def _run_once(trial: Trial, leg: LegResult, link: str) -> str:
-    """In its case's first row."""
-    return _run(trial, link) if leg is trial.legs[0] else ""
+    return f"{words}, {trial.case.recipe}"
 
 
 def _run(trial: Trial, link: str) -> str:

@@ -87,6 +87,21 @@ def worse_sentences(found: Iterable[Standing]) -> list[str]:
     return said
 
 
+def worst_sentences(found: Iterable[Standing]) -> list[str]:
+    """The same in fewer words: of each case and figure the rival that is farthest ahead, and how many others are."""
+    groups: dict[tuple[str, str], list[Standing]] = {}
+    for standing in found:
+        if standing.worse:
+            groups.setdefault((standing.trial.called, standing.figure.title), []).append(standing)
+    said = []
+    for group in groups.values():
+        most = max(group, key=lambda standing: standing.loss)
+        others = len({standing.rival for standing in group}) - 1
+        also = f", and behind {count(others, 'other leg')}" if others else ""
+        said.append(f"{worse_sentences([most])[0]}{also}")
+    return said
+
+
 def is_check(trial: Trial) -> bool:
     """Whether the case tests the bench itself: a leg with another seed or other rows, or one kind twice."""
     kinds = [leg.kind for leg in trial.legs]

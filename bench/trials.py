@@ -41,6 +41,11 @@ class LegResult:
         """Of those that are done the ones whose kernels were loaded before; all of them where there is no such one."""
         return tuple(one for one in self.done if not loads_kernels(one)) or self.done
 
+    @property
+    def only_loading(self) -> bool:
+        """Whether all that counts loaded kernels while it was measured."""
+        return bool(self.done) and all(map(loads_kernels, self.done))
+
     def values(self, read: Callable[[Measurement], float | None], *, uncounted: bool = False) -> dict[int, float]:
         """Number of the counted repeat -> the figure, of those that have it. A figure of 0 or below is none: no ratio can be made of it.
 

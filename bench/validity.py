@@ -94,10 +94,10 @@ def inside(leg: LegResult, case: Case) -> Agreement:
     gap = widest([(one.steps, other.steps) for at, one in enumerate(leg.done) for other in leg.done[at + 1 :]])
     if gap and gap.relative > case.loss_band:
         reasons.append(f"its repeats' losses differ by more than {case.loss_band:.2g}: {gap}")
-    return Agreement(tuple(reasons), repeats=gap, own=(*_not_as_asked(leg.done[0]), *_loading_kernels(leg)))
+    return Agreement(tuple(reasons), repeats=gap, own=(*not_as_asked(leg.done[0]), *_loading_kernels(leg)))
 
 
-def _not_as_asked(one: Measurement) -> Iterator[str]:
+def not_as_asked(one: Measurement) -> Iterator[str]:
     """What a library did otherwise than the leg's setup says, as the steps show it."""
     asked = one.setup.get("padding_free", {}).get("value") is True
     wasted = padding(one) or 0.0
@@ -108,8 +108,8 @@ def _not_as_asked(one: Measurement) -> Iterator[str]:
 def _loading_kernels(leg: LegResult) -> Iterator[str]:
     """A process's first steps on a GPU, where no pass went before them."""
     cold = [str(one.repeat + 1) for one in leg.done if loads_kernels(one)]
-    if cold and leg.counted == leg.done:
-        yield "it has but repeats whose steps loaded their kernels while they were measured"
+    if leg.only_loading:
+        yield "its steps loaded their kernels while they were measured, in all repeats that it has"
     elif cold:
         yield f"repeat {', '.join(cold)} is not counted: its steps loaded their kernels while they were measured"
 

@@ -132,3 +132,15 @@ def test_a_readme_without_a_place_for_the_table_is_refused(checkout: Path):
 def test_check_without_a_file_is_refused(checkout: Path):
     found = report("--check")
     assert (found.code, "--check looks at a file: give it with --readme FILE." in found.err) == (2, True)
+
+
+def test_a_leg_that_found_no_time_is_left_to_the_report():
+    ours = [replace(one, outcome="no_time", error="3 s were left", steps=()) for one in leg("peft-naive")]
+    rows = lines_with("| peft-", *ours, *leg("peft-tuned"))
+    assert len(rows) == 1
+    assert rows[0].startswith("| speed-faq, smollm2-135m | peft-tuned | 200 tokens/s")
+
+
+def test_a_gpu_leg_that_loaded_kernels_in_every_repeat_says_so_beside_its_figure():
+    (only, *_) = on_gpu("peft-tuned", 100.0)
+    assert "tokens/s while loading kernels |" in lines_with("| peft-tuned", only)[0]

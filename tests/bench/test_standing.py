@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.bench.sample import CASE, GIB, WORK, commands, four_legs, leg, measurement, out_of_memory, self_check
-from unsloth_ft.bench.standing import baseline, is_check, standings, worse_sentences
+from unsloth_ft.bench.standing import baseline, is_check, standings, worse_sentences, worst_sentences
 from unsloth_ft.bench.trials import trials
 from unsloth_ft.bench.validity import judge
 
@@ -122,3 +122,9 @@ def test_a_context_case_has_legs_of_different_lengths():
     assert judge(trial).legs["unsloth-plan"].reasons == ()
     shorter = replace(plan, longest_tokens=512)
     assert worse(naive, shorter) == ["speed-faq: shorter by 2.00 × (1 repeat, too few for a verdict) against peft-naive"]
+
+
+def test_in_few_words_it_is_the_rival_farthest_ahead_and_how_many_others_are():
+    found = standings(trials([*leg("peft-naive", speed=150.0), *leg("peft-tuned", speed=400.0), *leg("unsloth-plan", speed=100.0)]))
+    speed, *others = worst_sentences(found)
+    assert (speed, others) == ("speed-faq: slower by 4.00 × [4.00, 4.00] against peft-tuned, and behind 1 other leg", [])

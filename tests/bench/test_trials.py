@@ -124,7 +124,7 @@ def test_a_first_pass_makes_the_first_repeat_count():
 def test_a_leg_with_nothing_better_keeps_it_and_says_so():
     (trial,) = trials([cold(tokens_per_second=10.0)])
     assert SPEED.values(trial.legs[0]) == {0: 10.0}
-    assert judge(trial).legs["peft-tuned"].own == ("it has but repeats whose steps loaded their kernels while they were measured",)
+    assert judge(trial).legs["peft-tuned"].own == ("its steps loaded their kernels while they were measured, in all repeats that it has",)
 
 
 def test_without_a_gpu_a_first_repeat_counts():
