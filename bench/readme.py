@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from unsloth_ft.bench.tables import Table
 from unsloth_ft.bench.trials import LegResult, Trial, machine
 from unsloth_ft.bench.validity import judge, not_as_asked
 from unsloth_ft.errors import UserError
+from unsloth_ft.record import write_atomically
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 NO_GPU = "Not yet measured on a GPU."
@@ -25,19 +27,24 @@ TOLD_VERSIONS = ("unsloth", "torch", "transformers", "trl", "peft", "bitsandbyte
 
 def is_stale(readme: Path, folder: Path) -> bool:
     """Whether the README says something else than the results. Raises UserError where it has no place for the table."""
-    text = readme.read_text(encoding="utf-8")
-    return rewritten(text, section(read_all(folder), link=_link(folder, readme)), readme) != text
+    old, new = _old_and_new(readme, folder)
+    return new != old
 
 
 def rewrite(readme: Path, folder: Path) -> bool:
-    """Puts the table of the results between the markers; False where it stood there already."""
-    from unsloth_ft.record import write_atomically
-
-    text = readme.read_text(encoding="utf-8")
-    new = rewritten(text, section(read_all(folder), link=_link(folder, readme)), readme)
-    if new != text:
+    """Puts the table of the results between the markers; False where it stood there already. Raises as `is_stale`."""
+    old, new = _old_and_new(readme, folder)
+    if new != old:
         write_atomically(readme, new)
-    return new != text
+    return new != old
+
+
+def _old_and_new(readme: Path, folder: Path) -> tuple[str, str]:
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{readme}: can't be read as text ({error}).") from None
+    return text, rewritten(text, section(read_all(folder), link=_link(folder, readme)), readme)
 
 
 def rewritten(text: str, told: str, readme: Path) -> str:
@@ -182,6 +189,4 @@ def _versions(trials: Sequence[Trial]) -> str:
 
 
 def _link(folder: Path, readme: Path) -> str:
-    import os
-
     return Path(os.path.relpath(folder.resolve(), readme.resolve().parent)).as_posix()

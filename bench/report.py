@@ -13,13 +13,11 @@ from unsloth_ft.record import write_atomically
 
 def report(folder: Path, out: Path) -> list[Path]:
     """Writes bench.md and bench.html into `out`, and returns what was written. Raises UserError where there is nothing to report."""
-    measurements = read_all(folder) if folder.is_dir() else []
+    measurements = read_all(folder)
     if not measurements:
         raise UserError(f"{folder}: no measurements; expected a folder that `unsloth-ft bench run` wrote.")
     found = contents(measurements)
-    out.mkdir(parents=True, exist_ok=True)
     written = {out / "bench.md": markdown.render(found), out / "bench.html": page.render(found)}
     for path, text in written.items():
-        # A lone surrogate (half a character in an error message) can't be stored as UTF-8.
-        write_atomically(path, text.encode("utf-8", "replace").decode("utf-8"))
+        write_atomically(path, text)
     return list(written)

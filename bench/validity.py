@@ -99,9 +99,8 @@ def inside(leg: LegResult, case: Case) -> Agreement:
 
 def not_as_asked(one: Measurement) -> Iterator[str]:
     """What a library did otherwise than the leg's setup says, as the steps show it."""
-    asked = one.setup.get("padding_free", {}).get("value") is True
-    wasted = padding(one) or 0.0
-    if asked and wasted > NOTICED_PADDING:
+    asked, wasted = one.setup.get("padding_free"), padding(one) or 0.0
+    if isinstance(asked, dict) and asked.get("value") is True and wasted > NOTICED_PADDING:
         yield f"its rows were to be laid end to end, and {wasted:.0%} of what was computed is padding"
 
 
@@ -178,8 +177,9 @@ def widest(pairs: list[tuple[tuple[Step, ...], tuple[Step, ...]]]) -> LossGap | 
 
 
 def shown(value: Any) -> str:
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-    return f"{int(value):,}" if whole else plain(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return plain(value)
+    return f"{int(value):,}" if isinstance(value, int) or value.is_integer() else plain(value)
 
 
 def _compared(case: Case) -> int | None:

@@ -17,7 +17,7 @@ def leg_numbers(trials: Sequence[Trial]) -> dict[str, int]:
     """Leg -> its number on the page: a kind's own; other names and second legs of a kind come after those."""
     numbers: dict[str, int] = {}
     for leg in (leg for trial in trials for leg in trial.legs):
-        own = KINDS.index(leg.kind) if leg.name in KINDS else len(KINDS) + len(numbers)
+        own = KINDS.index(leg.name) if leg.name in KINDS else len(KINDS) + len(numbers)
         numbers.setdefault(leg.name, own)
     return numbers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from tests.bench.sample import measurement
 from tests.cli.calling import rows
 
 CONFIG = {
@@ -424,6 +425,7 @@ RUNS = [
     ),
 ]
 
+MEASURED = json.dumps(measurement().as_json(), indent=1)
 BENCH_RUN = "`unsloth-ft bench run --help` shows all."
 BENCH = [
     Call("an unknown command of bench", "bench rnu", "no such command 'rnu'. Did you mean 'run'? `unsloth-ft bench --help` shows all."),
@@ -501,7 +503,38 @@ BENCH = [
         "a README without a place for the table",
         "bench report --readme README.md",
         "README.md: no place for the bench's table; expected one line <!-- bench: begin --> and one line <!-- bench: end --> below it.",
-        files={"README.md": "# Mine\n"},
+        files={"README.md": "# Mine\n", "bench/results/README.md": "# Results\n"},
+    ),
+    Call(
+        "a README for results that are not there",
+        "bench report none --readme README.md",
+        "none: no measurements; expected a folder that `unsloth-ft bench run` wrote.",
+        files={"README.md": "<!-- bench: begin -->\nOur table.\n<!-- bench: end -->\n"},
+    ),
+    Call(
+        "a report in a file",
+        "bench report results --out faq.jsonl/report",
+        r"re:bench\.md: can't be written \(Not a directory\); [\d,]+ bytes are needed\. Free some space and run the same command again\.",
+        code=3,
+        files={"results/one.json": MEASURED},
+    ),
+    Call(
+        "a result that is half written, reported",
+        "bench report results",
+        r"re:results/one\.json: can't be read as a measurement \(Unterminated string .+\)\.",
+        files={"results/one.json": MEASURED[:700]},
+    ),
+    Call(
+        "a result of another format, compared",
+        "bench compare results results",
+        "results: no measurements; expected a folder that `unsloth-ft bench run` wrote.",
+        files={"results/one.json": MEASURED.replace('"format": 1', '"format": 2')},
+    ),
+    Call(
+        "a result with a value of another type, compared",
+        "bench compare results results",
+        "results/one.json: repeat: Input should be a valid integer; expected a file that this version's `bench run` wrote.",
+        files={"results/one.json": MEASURED.replace('"repeat": 0', '"repeat": "0"')},
     ),
 ]
 
