@@ -6,12 +6,15 @@ import importlib
 import pkgutil
 import runpy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unsloth_ft.catalog import RECIPE_ERRORS
 from unsloth_ft.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 KINDS = (
     "peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "unsloth-flat", "unsloth-padded", "peft-full", "peft-lora", "peft-qlora",
@@ -21,6 +24,9 @@ EXPORT_KINDS = ("merge", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
 STARTUP_KINDS = ("cli-help", "cli-recipes", "cli-plan", "cli-doctor")
 COMMAND_KINDS = (*DATA_KINDS, *EXPORT_KINDS, *STARTUP_KINDS)
 FOUR_LEGS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan")
+
+# What a case measures -> the kinds of legs that can.
+KINDS_FOR = {"training": KINDS, "context": KINDS, "data": DATA_KINDS, "export": EXPORT_KINDS, "startup": STARTUP_KINDS}
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -63,7 +69,7 @@ class Sweep(Section):
     field: Literal["length", "r", "rows", "batch"]
     """length: every row has so many tokens; r: the adapter's rank; rows: rows in the data set, one epoch of them where steps are
     measured; batch: effective batch size."""
-    values: tuple[int, ...]
+    values: Annotated[tuple[int, ...], Field(min_length=1)]
     gpu_values: tuple[int, ...] = ()
     """What stands in place of `values` on a GPU; empty: the same."""
 
@@ -131,13 +137,26 @@ class Case(Section):
         }[self.sweep.field]
         return Case.model_validate(dict(self) | changed | {"sweep": None})
 
-    @field_validator("legs")
-    @classmethod
-    def each_with_its_own_name(cls, legs: tuple[Leg, ...]) -> tuple[Leg, ...]:
-        titles = [leg.title for leg in legs]
+    @model_validator(mode="after")
+    def legs_that_can(self) -> Case:
+        """Each with a name of its own, and of a kind that does what is measured."""
+        titles = [leg.title for leg in self.legs]
         if not titles or len(set(titles)) < len(titles):
-            raise ValueError(f"{', '.join(titles) or 'none'}; expected one or more, each with a name of its own")
-        return legs
+            raise ValueError(f"legs are {', '.join(titles) or 'none'}; expected one or more, each with a name of its own")
+        kinds = KINDS_FOR[self.measures]
+        others = [leg.title for leg in self.legs if leg.kind not in kinds]
+        if others:
+            raise ValueError(f"no leg for {self.measures}: {', '.join(others)}; expected legs of {', '.join(kinds)}")
+        return self
+
+    @model_validator(mode="after")
+    def can_be_had_everywhere(self) -> Case:
+        """At every point of its sweep, and without a GPU: found out here, not in the middle of a run."""
+        if self.without_gpu:
+            self.on("cpu")
+        for value in (*self.sweep.values, *self.sweep.gpu_values) if self.sweep else ():
+            self.at(value)
+        return self
 
     def differences(self) -> dict[str, Any]:
         """What the case file says: the values that are not the defaults."""
@@ -171,7 +190,12 @@ def _from_file(name: str) -> object:
     try:
         return runpy.run_path(name).get("CASE")
     except ValidationError as error:
-        problems = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
-        raise UserError("\n".join(f"{name}: {field}: {message[:1].lower()}{message[1:]}." for field, message in problems)) from None
-    except RECIPE_ERRORS as error:
+        raise UserError("\n".join(f"{name}: {_sentence(problem)}" for problem in error.errors())) from None
+    except (*RECIPE_ERRORS, SystemExit) as error:
         raise UserError(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """`stepz: extra inputs are not permitted.`; what is wrong with the case as a whole has no field."""
+    message = problem["msg"].removeprefix("Value error, ")
+    return ": ".join([*([".".join(map(str, problem["loc"]))] if problem["loc"] else []), f"{message[:1].lower()}{message[1:]}."])

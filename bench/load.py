@@ -10,9 +10,8 @@ from typing import Any
 
 from unsloth_ft.bench.machine import nvidia_smi
 from unsloth_ft.errors import MachineError
-from unsloth_ft.hardware import Gpu
+from unsloth_ft.hardware import GIB, MIB, Gpu
 
-GIB = 2**30
 SAMPLE_SECONDS = 0.5  # a tick of /proc/stat is 0.01 s
 NOTICED_CPU_SHARE = 0.1  # of the cores; a laptop's desktop takes less
 REFUSED_CPU_SHARE = 0.5  # half of the cores belong to somebody else
@@ -58,7 +57,7 @@ def obstacles(load: Load) -> list[str]:
     busy, used = (load.gpu or {}).get("utilization.gpu"), (load.gpu or {}).get("memory.used")
     if busy is not None and busy > 100 * REFUSED_GPU_SHARE:
         found.append(f"the card is busy for {busy:.0f}% of the time; at most {REFUSED_GPU_SHARE:.0%} is accepted")
-    if used is not None and used * 2**20 > REFUSED_GPU_BYTES:
+    if used is not None and used * MIB > REFUSED_GPU_BYTES:
         found.append(f"{used / 1024:.1f} GiB of the card's memory are in use; at most {REFUSED_GPU_BYTES / GIB:.0f} GiB is accepted")
     return found
 

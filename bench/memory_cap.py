@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsloth_ft.errors import MachineError, UserError
-from unsloth_ft.hardware import GIB
+from unsloth_ft.hardware import GIB, MIB
 
 STATUS = Path("/proc/self/status")
 # A CUDA context with its libraries has 0.3 to 0.6 GiB. More than this is somebody else's, and the cap would be smaller than asked for.
 MOST_OUTSIDE_BYTES = 2 * GIB
-CONTEXT_BYTES = 600 * 2**20  # the upper end of that
+CONTEXT_BYTES = 600 * MIB  # the upper end of that
+MOST_MIB = 2**30  # 1 PiB, more than any machine has
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
 # Each is how a library says it: CUDA and Triton; torch's CPU allocator; C++; cuBLAS's and cuDNN's handles, allocated on first use.
 SAID = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
@@ -29,14 +30,14 @@ class Cap:
 
 
 def memory_size(text: str) -> int:
-    """Bytes of "24GB", as cards are sold: 24 GiB. nvidia-smi says 24,564 MiB of a 24 GB RTX 4090, 8,188 of an 8 GB RTX 4060 and 81,920 of
+    """Bytes of "24GB", as cards are sold: 24 GiB, to the MiB. nvidia-smi says 24,564 MiB of a 24 GB RTX 4090, 8,188 of an 8 GB RTX 4060 and 81,920 of
     an 80 GB A100: within 0.1 % of GiB, and 7 % more than 10⁹ bytes each. "24GiB" and "24564MiB" are read too. Raises UserError.
     """
     found = SIZE.fullmatch(text.strip())
-    size = int(float(found[1]) * (GIB if found[2][0] in "Gg" else 2**20)) if found else 0
-    if not size:
+    mebibytes = float(found[1]) * (1024 if found[2][0] in "Gg" else 1) if found else 0.0
+    if not 1 <= mebibytes <= MOST_MIB:
         raise UserError(f'memory "{text}"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.')
-    return size
+    return int(mebibytes) * MIB
 
 
 def cap_device_memory(asked_bytes: int, *, alone: bool = True) -> Cap:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from unsloth_ft.bench.case import Case, Leg
-
-MIB, GIB = 2**20, 2**30
+from unsloth_ft.hardware import GIB, MIB
 
 
 @dataclass(frozen=True)

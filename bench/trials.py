@@ -9,8 +9,8 @@ from typing import Any
 
 from unsloth_ft.bench.case import Case
 from unsloth_ft.bench.measurement import Measurement
+from unsloth_ft.hardware import GIB
 
-GIB = 2**30
 POINT_WORDS = {
     "length": "{:,} tokens a row",
     "r": "r = {:,}",

@@ -38,8 +38,9 @@ def test_a_length_is_that_of_every_row():
 
 
 def test_a_number_of_rows_is_one_epoch_of_training_or_a_file():
+    data = swept("rows", measures="data", legs=[{"kind": "prepare-ours"}])
     assert (swept("rows").at(64).rows, swept("rows").at(64).steps) == (64, 8)
-    assert (swept("rows", measures="data").at(64).rows, swept("rows", measures="data").at(64).steps) == (64, 10)
+    assert (data.at(64).rows, data.at(64).steps) == (64, 10)
 
 
 def test_rank_and_batch_are_exchanged():
@@ -51,14 +52,20 @@ def test_without_a_gpu_a_case_may_be_smaller():
     full = case.find("speed-full")
     assert (full.on("cuda").lengths.median, full.on("cuda").steps) == (2048, 10)
     assert (full.on("cpu").lengths.median, full.on("cpu").steps) == (512, 3)
-    with pytest.raises(ValidationError):
-        Case(what="?", without_gpu={"stepz": 1}).on("cpu")
+    with pytest.raises(ValidationError, match="stepz"):
+        Case(what="?", without_gpu={"stepz": 1})
 
 
 @pytest.mark.parametrize("legs", [(), (Leg(kind="peft-lora"), Leg(kind="peft-lora"))])
 def test_legs_have_names_of_their_own(legs: tuple[Leg, ...]):
     with pytest.raises(ValidationError, match="expected one or more, each with a name of its own"):
         Case(what="?", legs=legs)
+
+
+@pytest.mark.parametrize(("measures", "kind"), [("training", "merge"), ("context", "cli-help"), ("data", "merge"), ("export", "peft-lora")])
+def test_a_leg_is_of_a_kind_that_does_what_is_measured(measures: str, kind: str):
+    with pytest.raises(ValidationError, match=f"no leg for {measures}: {kind}; expected legs of "):
+        Case(what="?", measures=measures, legs=(Leg(kind=kind),))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".x", "a b"])
@@ -70,6 +77,10 @@ def test_a_legs_name_is_a_file_name(name: str):
 def test_a_value_that_is_none_of_the_field_is_refused():
     with pytest.raises(ValidationError):
         swept("r").at(0)
+    with pytest.raises(ValidationError, match="steps"):
+        swept("rows", effective_batch_size=65)
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Sweep(field="r", values=())
     with pytest.raises(ValueError, match="has no sweep"):
         Case(what="?").at(1)
 

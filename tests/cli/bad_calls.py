@@ -426,6 +426,7 @@ RUNS = [
 ]
 
 MEASURED = json.dumps(measurement().as_json(), indent=1)
+CASE_FILE = 'from unsloth_ft.bench.case import Case\nCASE = Case(what="?", {})\n'
 BENCH_RUN = "`unsloth-ft bench run --help` shows all."
 BENCH = [
     Call("an unknown command of bench", "bench rnu", "no such command 'rnu'. Did you mean 'run'? `unsloth-ft bench --help` shows all."),
@@ -453,6 +454,42 @@ BENCH = [
         "mine.py: ZeroDivisionError: division by zero",
         files={"mine.py": "CASE = 1 / 0\n"},
     ),
+    Call("a case file that ends the program", "bench run mine.py", "mine.py: SystemExit: 0", files={"mine.py": "raise SystemExit(0)\n"}),
+    Call(
+        "a case file with a point that is none",
+        "bench run mine.py",
+        "mine.py: steps: input should be greater than or equal to 1.",
+        files={"mine.py": CASE_FILE.format('sweep={"field": "rows", "values": (4,)}')},
+    ),
+    Call(
+        "a case file with a sweep of nothing",
+        "bench run mine.py",
+        "mine.py: sweep.values: tuple should have at least 1 item after validation, not 0.",
+        files={"mine.py": CASE_FILE.format('sweep={"field": "r", "values": ()}')},
+    ),
+    Call(
+        "a case file with a field that there is not without a GPU",
+        "bench run mine.py",
+        "mine.py: stepz: extra inputs are not permitted.",
+        files={"mine.py": CASE_FILE.format('without_gpu={"stepz": 1}')},
+    ),
+    Call(
+        "a case file with legs that do something else",
+        "bench run mine.py",
+        "mine.py: no leg for data: merge; expected legs of prepare-ours, prepare-datasets.",
+        files={"mine.py": CASE_FILE.format('measures="data", legs=({"kind": "merge"},)')},
+    ),
+    Call(
+        "two cases of one name",
+        "bench run speed-faq speed-faq.py",
+        "speed-faq.py: another case is called speed-faq too, and their results would be in one place. Rename the file.",
+        files={"speed-faq.py": CASE_FILE.format("")},
+    ),
+    Call(
+        "a leg that trains, in a case of commands",
+        "bench run startup --legs peft-naive",
+        '--legs: startup has no leg "peft-naive"; there are cli-help, cli-recipes, cli-plan, cli-doctor.',
+    ),
     Call("no repeats", "bench run --repeats 0", f"invalid value for '--repeats': 0 is not in the range x>=1. {BENCH_RUN}"),
     Call("no measured steps", "bench run --steps 0", f"invalid value for '--steps': 0 is not in the range x>=1. {BENCH_RUN}"),
     Call("no time", "bench run --time-budget 0", f"invalid value for '--time-budget': 0 is not in the range x>=1. {BENCH_RUN}"),
@@ -465,6 +502,11 @@ BENCH = [
         "a memory cap of nothing",
         "bench run context --memory-cap 0GB",
         'memory "0GB"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
+    ),
+    Call(
+        "a memory cap that no machine has",
+        f"bench run context --memory-cap {'9' * 400}GB",
+        f'memory "{"9" * 400}GB"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
     ),
     Call(
         "an unknown leg",

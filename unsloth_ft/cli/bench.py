@@ -144,22 +144,26 @@ def chosen(names: tuple[str, ...], wanted: dict[str, Any], device: str) -> dict[
     speed = [name for name in case.names() if name.startswith("speed-")]
     names = names or (("speed-faq",) if wanted["quick"] else tuple(speed))
     changed = {key: wanted[key] for key in ("recipe", "repeats", "steps") if wanted[key] is not None}
-    if changed.get("recipe", "").endswith(".py"):
-        changed["recipe"] = os.path.abspath(changed["recipe"])  # a worker has another working directory
-    found = {}
+    found: dict[str, Case] = {}
     for name in dict.fromkeys(names):
         each = case.find(name).on(device)
         quick = {key: min(most, value) for key, value in each if (most := QUICK.get(key))} if wanted["quick"] else {}
-        found[Path(name).stem] = _with_legs(name, each.model_copy(update=quick | changed), wanted["legs"])
+        each = each.model_copy(update=quick | changed)
+        if each.recipe.endswith(".py"):
+            each = each.model_copy(update={"recipe": os.path.abspath(each.recipe)})  # a worker has another working directory
+        called = Path(name).stem
+        if called in found:
+            raise UserError(f"{name}: another case is called {called} too, and their results would be in one place. Rename the file.")
+        found[called] = _with_legs(name, each, wanted["legs"])
     return found
 
 
 def _with_legs(name: str, case: Case, legs: str | None) -> Case:
     if legs is None:
         return case
-    from unsloth_ft.bench.case import KINDS, Leg
+    from unsloth_ft.bench.case import KINDS_FOR, Leg
 
-    known = {kind: Leg(kind=kind) for kind in KINDS} | {leg.title: leg for leg in case.legs}
+    known = {kind: Leg(kind=kind) for kind in KINDS_FOR[case.measures]} | {leg.title: leg for leg in case.legs}
     asked = [leg.strip() for leg in legs.split(",")]
     for leg in asked:
         if leg not in known:
@@ -184,7 +188,8 @@ def _refuse_unusable(out: Path) -> None:
 def _rounds(cases: dict[str, Case], device: str, memory_caps: tuple[int, ...]) -> list[Round]:
     from unsloth_ft.bench.schedule import rounds
 
-    return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps=memory_caps)]
+    caps = tuple(dict.fromkeys(memory_caps))
+    return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps=caps)]
 
 
 def _model(recipe_name: str, wanted: dict[str, Any]) -> Path:
