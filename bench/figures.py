@@ -28,9 +28,11 @@ class Figure:
     """Whether a measurement's figure is only known to be no less than that."""
     uncounted: bool = False
     """Whether repeats that loaded kernels have it too."""
+    zero: bool = False
+    """Whether 0 is a figure, and not a reading that failed."""
 
     def values(self, leg: LegResult) -> dict[int, float]:
-        return leg.values(self.read, uncounted=self.uncounted)
+        return leg.values(self.read, uncounted=self.uncounted, zero=self.zero)
 
     def spread(self, leg: LegResult) -> Spread | None:
         values = self.values(leg)
@@ -43,7 +45,7 @@ class Figure:
 
     def ratio(self, ours: LegResult, theirs: LegResult) -> Ratio | None:
         """By repeat, as legs of one trial take turns."""
-        return paired(self.values(ours), self.values(theirs))
+        return paired(ours.values(self.read, uncounted=self.uncounted), theirs.values(self.read, uncounted=self.uncounted))
 
     def told(self, found: Spread | None) -> str:
         """`192 tokens/s [190, 195]`; one repeat, or equal ones, have no spread."""
@@ -175,7 +177,7 @@ MATMUL_SHARE = Figure(
     better="more",
 )
 ENERGY = Figure("energy", joules_per_token, lambda value: f"{value:.3g} J/token", more="more", less="less", better="less")
-PADDING = Figure("padding", padding, lambda value: f"{value:.1%}", more="more", less="less", better="less")
+PADDING = Figure("padding", padding, lambda value: f"{value:.1%}", more="more", less="less", better="less", zero=True)
 ADAPTER = Figure("adapter", lambda one: one.adapter_bytes, size, more="larger", less="smaller")
 
 

@@ -46,15 +46,11 @@ class LegResult:
         """Whether all that counts loaded kernels while it was measured."""
         return bool(self.done) and all(map(loads_kernels, self.done))
 
-    def values(self, read: Callable[[Measurement], float | None], *, uncounted: bool = False) -> dict[int, float]:
-        """Number of the counted repeat -> the figure, of those that have it. A figure of 0 or below is none: no ratio can be made of it.
-
-        What isn't counted moves the numbers behind it down, so that the first counted repeats of two legs stand beside each other.
-        """
-        counted = self.done if uncounted else self.counted
-        left_out = [one.repeat for one in self.done if one not in counted]
-        numbered = {one.repeat - sum(other < one.repeat for other in left_out): read(one) for one in counted}
-        return {number: value for number, value in numbered.items() if value is not None and value > 0}
+    def values(self, read: Callable[[Measurement], float | None], *, uncounted: bool = False, zero: bool = False) -> dict[int, float]:
+        """Repeat -> the figure, of the counted ones that have it. Below 0 there is none; nor is 0, unless it is asked for: no ratio can be
+        made of it."""
+        figures = {one.repeat: read(one) for one in (self.done if uncounted else self.counted)}
+        return {repeat: value for repeat, value in figures.items() if value is not None and (value > 0 or zero and value == 0)}
 
 
 @dataclass(frozen=True)

@@ -84,3 +84,10 @@ def test_a_search_that_ended_before_it_knew_is_told_as_a_bound():
 def test_memory_is_the_devices_where_one_was_used():
     host, device = result(*leg()), result(*leg(peak_device_reserved_bytes=GIB))
     assert (figures.memory_of((host,)), figures.memory_of((host, device))) == (figures.HOST, figures.RESERVED)
+
+
+def test_a_leg_without_padding_has_none_rather_than_no_figure():
+    steps = tuple(replace(step, computed_tokens=step.tokens) for step in measurement().steps)
+    found = result(*leg(steps=steps))
+    assert figures.PADDING.told_of(found) == "0.0%"
+    assert figures.PADDING.ratio(found, found) is None  # nothing is 1.1 times of nothing
