@@ -33,11 +33,13 @@ class Energy:
     """The card's own counter, in joules since the driver was loaded; None where there is none.
 
     NVML's nvmlDeviceGetTotalEnergyConsumption (Volta and later); the library comes with the driver. The whole card is counted,
-    whoever uses it.
+    whoever uses it. `index`: of the leg's card, as nvidia-smi and NVML number it; None: it uses none, whatever the machine has.
     """
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int | None) -> None:
         self.library = None
+        if index is None:
+            return
         try:
             library = ctypes.CDLL("libnvidia-ml.so.1")
         except OSError:

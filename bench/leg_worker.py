@@ -29,31 +29,32 @@ class Clock:
 
     def __init__(self, workload_: workload.Workload, seen: Any) -> None:
         self.workload = workload_
-        self.now = seen
+        self.at_hand = seen
         self.steps: list[Step] = []
-        self.seen: list[list[Any]] = []
+        self.rows: list[list[Any]] = []
+        """Of each step, as they arrived."""
         self.last = time.perf_counter()
 
     def start(self) -> None:
-        self.steps, self.seen = [], []
-        self.now.clear()
+        self.steps, self.rows = [], []
+        self.at_hand.clear()
         self.last = time.perf_counter()
 
     def step_ended(self) -> None:
-        loss = float(self.now.loss)  # waits for the device
+        loss = float(self.at_hand.loss)  # waits for the device
         now = time.perf_counter()
-        rows = list(self.now.rows)
+        rows = self.at_hand.rows
         self.steps.append(
             Step(
                 seconds=now - self.last,
                 tokens=sum(len(ids) for ids, _ in rows),
-                computed_tokens=self.now.computed_tokens,
+                computed_tokens=self.at_hand.computed_tokens,
                 loss=loss,
                 warm_up=len(self.steps) < self.workload.warm_up_steps,
             )
         )
-        self.seen.append(rows)
-        self.now.clear()
+        self.rows.append(rows)
+        self.at_hand.clear()
         self.last = time.perf_counter()
 
 
@@ -66,7 +67,8 @@ class Session:
         self.setup = loaded.setup
         self.situation = loaded.situation
         self.trainer = loaded.trainer
-        self.energy = instruments.Energy()
+        gpu = self.situation.hardware.gpu
+        self.energy = instruments.Energy(gpu.index if gpu else None)
         self.clock = Clock(self.situation.workload, self.trainer.seen)
         self.repeat: int | None = None
         """None in the first pass, which nobody asked for."""
@@ -127,15 +129,16 @@ class Session:
 
     def measured(self) -> dict[str, Any]:
         """What this repeat came to, under the names of Measurement."""
+        joules, peaks = self.energy.joules(), self.loaded.peaks()  # before anything else here takes either
         steps = self.clock.steps
+        finite = all(math.isfinite(step.loss) for step in steps)
         counted = [step for step in steps if not step.warm_up]
         seconds = sum(step.seconds for step in counted)
-        joules = self.energy.joules()
         rows = self.situation.workload.measured
         recipe = recipe_of(self.situation)
         return {
-            "outcome": "done" if all(math.isfinite(step.loss) for step in steps) else "failed",
-            "error": "" if all(math.isfinite(step.loss) for step in steps) else "a loss is no number",
+            "outcome": "done" if finite else "failed",
+            "error": "" if finite else "a loss is no number",
             "work": asdict(self._work(counted)),
             "steps": [asdict(step) for step in steps],
             "first_pass_seconds": self.first_pass_seconds,
@@ -150,14 +153,14 @@ class Session:
                 full=self.setup.method.value == "full",
             ),
             "matmul_flops_per_second": self.request.matmul_flops_per_second,
-            **self.loaded.peaks(),
+            **peaks,
         }
 
     def _work(self, counted: list[Step]) -> Work:
         recipe, case = recipe_of(self.situation), self.request.case
         return Work(
             weights=base_of(self.request.model).fingerprint(),
-            rows=workload.sha256_of(self.clock.seen),
+            rows=workload.sha256_of(self.clock.rows),
             tokens=sum(step.tokens for step in counted),
             learned_tokens=sum(row.learned for row in self.situation.workload.measured),
             steps=len(counted),

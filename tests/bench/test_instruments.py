@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+
+from unsloth_ft.bench import instruments
+
+
+def driver(asked: list[int]) -> SimpleNamespace:
+    """NVML of a machine with two cards; the counter of card k stands at k + 1 joules."""
+
+    def handle(index: int, place: object) -> int:
+        asked.append(index)
+        place._obj.value = index + 1  # type: ignore[attr-defined]  # what byref points to
+        return 0
+
+    def energy(card: ctypes.c_void_p, place: object) -> int:
+        place._obj.value = 1000 * (card.value or 0)  # type: ignore[attr-defined]
+        return 0
+
+    return SimpleNamespace(
+        nvmlInit_v2=lambda: 0, nvmlDeviceGetHandleByIndex_v2=handle, nvmlDeviceGetTotalEnergyConsumption=energy
+    )  # fmt: skip
+
+
+def test_energy_is_that_of_the_legs_own_card(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver(asked))
+    assert instruments.Energy(1).joules() == 2.0
+    assert asked == [1]
+
+
+def test_a_leg_that_uses_no_card_has_no_energy_whatever_the_machine_has(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver(asked))
+    assert instruments.Energy(None).joules() is None
+    assert asked == []
