@@ -12,7 +12,17 @@ from typing import Any
 from unsloth_ft.bench.case import Case, Leg
 from unsloth_ft.bench.workload import Workload
 from unsloth_ft.hardware import GIB, Hardware
-from unsloth_ft.plan import ACTIVATION_BYTES, ACTIVATION_HIDDEN, ACTIVATION_INTERMEDIATE, DataFacts, Decision, ModelFacts, Plan, resolve
+from unsloth_ft.plan import (
+    ACTIVATION_BYTES,
+    ACTIVATION_HIDDEN,
+    ACTIVATION_INTERMEDIATE,
+    DataFacts,
+    Decision,
+    ModelFacts,
+    Plan,
+    resolve,
+    training_dtype,
+)
 from unsloth_ft.recipe import Recipe
 
 WORTHWHILE_PADDING = 0.1  # share of a padded batch above which laying rows end to end is worth its denser attention mask
@@ -176,7 +186,16 @@ def product_plan(situation: Situation) -> Plan:
 
 def flat(situation: Situation) -> Setup:
     """What Unsloth reaches when memory is free: no checkpointing, rows laid end to end, as many as memory holds."""
-    rows, checkpointing = largest_micro_batch(situation, flat=True)
+    return _roomy(situation, Decision(True, "no padding is computed"))
+
+
+def padded(situation: Situation) -> Setup:
+    """As unsloth-flat with padded batches, for which Unsloth compiles its blocks."""
+    return _roomy(situation, Decision(False, "padded batches run the compiled blocks"))
+
+
+def _roomy(situation: Situation, padding_free: Decision[bool | None]) -> Setup:
+    rows, checkpointing = largest_micro_batch(situation, flat=padding_free.value is True)
     micro, accumulation = micro_batches(situation, rows, "as many rows as memory holds")
     if checkpointing.value:
         checkpointing = Decision("unsloth", checkpointing.reason)
@@ -185,24 +204,9 @@ def flat(situation: Situation) -> Setup:
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
         arrangement=Decision("by_length", "micro-batches of like lengths waste least"),
-        padding_free=Decision(True, "no padding is computed"),
+        padding_free=padding_free,
         gradient_checkpointing=checkpointing,
         optim=Decision("adamw_torch_fused", "one kernel for all weights"),
-    )
-
-
-def padded(situation: Situation) -> Setup:
-    """As unsloth-flat with padded batches, for which Unsloth compiles its blocks."""
-    rows, checkpointing = largest_micro_batch(situation, flat=False)
-    micro, accumulation = micro_batches(situation, rows, "as many rows as memory holds")
-    if checkpointing.value:
-        checkpointing = Decision("unsloth", checkpointing.reason)
-    return _changed(
-        flat(situation),
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
-        padding_free=Decision(False, "padded batches run the compiled blocks"),
-        gradient_checkpointing=checkpointing,
     )
 
 
@@ -242,14 +246,8 @@ def recipe_of(situation: Situation) -> Recipe:
 
 
 def dtype(situation: Situation) -> Decision[str]:
-    gpu = situation.hardware.gpu
-    if gpu:
-        if gpu.compute_capability >= (8, 0):
-            return Decision("bfloat16", f"{gpu.sm} has it")
-        return Decision("float16", f"{gpu.sm} has no bfloat16")
-    if situation.hardware.cpu_has_bfloat16:
-        return Decision("bfloat16", "this CPU has bfloat16 instructions")
-    return Decision("float32", "this CPU has no bfloat16 instructions")
+    """The same for every leg, and that of the product."""
+    return training_dtype(situation.recipe.dtype, situation.hardware)
 
 
 def four_bit(situation: Situation) -> Decision[bool]:
@@ -269,7 +267,6 @@ def largest_micro_batch(situation: Situation, *, flat: bool) -> tuple[int, Decis
     model, workload = situation.model, situation.workload
     if situation.case.measures == "context":
         return 1, Decision(True, "the longest row is asked for, and checkpointing is what makes it longer")
-    # Without a GPU everything lives beside torch, the optimizer and the machine's other work; float32 adapters make activations wider.
     a_layer = ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
     a_token = model.num_hidden_layers * a_layer
     room = situation.memory_bytes * ACTIVATIONS_SHARE

@@ -22,6 +22,7 @@ from unsloth_ft.bench.measurement import Measurement
 from unsloth_ft.bench.processes import Worker, WorkerError
 from unsloth_ft.bench.schedule import Round
 from unsloth_ft.hardware import Hardware
+from unsloth_ft.plan import training_dtype
 from unsloth_ft.record import now, versions, without_folders
 
 # What a case measures -> the program that measures it.
@@ -33,7 +34,6 @@ WORKERS = {
     "startup": "unsloth_ft.bench.command_worker",
 }
 MATMUL_WORKER = "unsloth_ft.bench.matmul_worker"
-MATMUL_DTYPE = "bfloat16"  # the training's
 MATMUL_SECONDS = 120  # a limit; it takes a few
 ANSWER_SECONDS = 1800  # Unsloth compiles for minutes on a GPU; what takes half an hour hangs
 KNOWN = {one.name for one in fields(Measurement)}
@@ -66,7 +66,8 @@ class Call:
     @property
     def folders(self) -> set[Path]:
         """Where this machine keeps models, and a user his recipes: no record needs to know."""
-        return {folder.parent for folder in self.models.values()} | {Path(recipe).parent for recipe in self.models if recipe.endswith(".py")}
+        recipes = {Path(recipe).parent for recipe in self.models if recipe.endswith(".py")}
+        return {folder.parent for folder in self.models.values()} | recipes
 
     @property
     def seconds_left(self) -> float:
@@ -126,7 +127,8 @@ class Bench:
 
     def measure_matmul(self) -> None:
         """What the machine's matrix product reaches, in a process of its own; unknown where that fails."""
-        command = [sys.executable, "-m", MATMUL_WORKER, self.call.device, MATMUL_DTYPE]
+        dtype = training_dtype(None, self.call.hardware).value
+        command = [sys.executable, "-m", MATMUL_WORKER, self.call.device, dtype]
         limit = min(MATMUL_SECONDS, self.call.seconds_left)
         if limit <= 0:
             return

@@ -90,7 +90,7 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     train = recipe.train
     if train.packing:
         raise UserError("train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out.")
-    dtype = _dtype(recipe, hardware)
+    dtype = training_dtype(recipe.dtype, hardware)
     length = _max_seq_length(recipe, data, model)
     micro_batch, accumulation = _batch(recipe, data)
     steps_per_epoch = max(1, math.ceil(data.train_rows / (micro_batch.value * accumulation.value)))
@@ -122,18 +122,19 @@ def steps_of_warmup(warmup_steps: float, max_steps: int) -> int:
     return math.ceil(warmup_steps * max_steps) if warmup_steps < 1 else int(warmup_steps)
 
 
-def _dtype(recipe: Recipe, hardware: Hardware) -> Decision[str]:
+def training_dtype(asked: str | None, hardware: Hardware) -> Decision[str]:
+    """What the machine trains in. `asked`: the recipe's; None: what the machine does best. Raises UserError for what it can't."""
     gpu = hardware.gpu
-    if recipe.dtype == "bfloat16" and gpu and gpu.compute_capability < (8, 0):
+    if asked == "bfloat16" and gpu and gpu.compute_capability < (8, 0):
         raise UserError(f"dtype is bfloat16, but {gpu.name} is {gpu.sm}; bfloat16 needs SM 8.0. Leave dtype out, or set float16.")
-    if recipe.dtype == "float16" and not gpu:
+    if asked == "float16" and not gpu:
         raise UserError(
             "dtype is float16, but there is no GPU, and torch trains float16 on a GPU only. Leave dtype out, or set bfloat16 or float32."
         )
-    if recipe.dtype == "bfloat16" and not gpu and not hardware.cpu_has_bfloat16:
+    if asked == "bfloat16" and not gpu and not hardware.cpu_has_bfloat16:
         return Decision("bfloat16", "recipe; slow, this CPU has no bfloat16 instructions")
-    if recipe.dtype:
-        return Decision(recipe.dtype, "recipe")
+    if asked:
+        return Decision(asked, "recipe")
     if gpu:
         if gpu.compute_capability >= (8, 0):
             return Decision("bfloat16", f"{gpu.sm} has it")
