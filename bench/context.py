@@ -11,14 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-
-@dataclass(frozen=True)
-class Try:
-    """One length that was tried; `seconds` of the whole try, whether it fitted or not."""
-
-    tokens: int
-    fitted: bool
-    seconds: float
+from unsloth_ft.bench.measurement import Try
 
 
 @dataclass(frozen=True)

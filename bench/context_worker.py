@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Tries:
             error.__traceback__ = None  # holds the step's tensors
         self.trainer.optimizer.zero_grad()
         self.trainer.seen.collated.clear()
+        self.trainer.seen.clear()
         self.clean()
         return False
 
@@ -61,6 +63,7 @@ class Tries:
         self.trainer.optimizer.step()
         self.trainer.optimizer.zero_grad()
         float(loss)  # waits for the device
+        self.trainer.seen.clear()  # or the rows of all tries would be kept
 
     def example(self, row: Any) -> dict[str, Any]:
         """The row as the leg's data set holds it."""
@@ -84,10 +87,7 @@ class Tries:
             "outcome": "out_of_memory" if longest is None else "done",
             "error": "" if longest else f"a row of {LEAST} tokens doesn't fit",
             "longest_tokens": longest,
-            "tries": [
-                {"tokens": one.tokens, "fitted": one.fitted, "seconds": one.seconds, "peaks": self.peaks.get(one.tokens, {})}
-                for one in found.tries
-            ],
+            "tries": [asdict(replace(one, peaks=self.peaks.get(one.tokens, {}))) for one in found.tries],
             "amount": {"shortest_failed_tokens": float(found.shortest_failed or 0), "exact": float(found.ended != "no_time")},
             **(self.peaks[longest] if longest else {}),
         }

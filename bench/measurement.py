@@ -103,7 +103,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Try:
-    """One row length of a search for the longest; `peaks` as in Measurement, of those that fitted."""
+    """One row length of a search for the longest; `seconds` of the whole try, `peaks` as in Measurement, of those that fitted."""
 
     __pydantic_config__ = CHECKED
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from unsloth_ft.bench.context import Search, Try, longest
+from unsloth_ft.bench.context import Search, longest
+from unsloth_ft.bench.measurement import Try
 
 
 class Clock:
