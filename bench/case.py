@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 KINDS = (
-    "peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "unsloth-flat", "unsloth-padded", "peft-full", "peft-lora", "peft-qlora",
+    "peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "unsloth-flat", "unsloth-padded",
+    "peft-full", "peft-lora", "peft-qlora",
 )  # fmt: skip
 DATA_KINDS = ("prepare-ours", "prepare-datasets")
 EXPORT_KINDS = ("merge", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
@@ -100,7 +101,7 @@ class Case(Section):
     steps: Count = 10
     """Steps that are measured."""
     rows: Count | None = None
-    """Rows of the data set; None: as many as the steps take."""
+    """Rows of a command's file; None: as many as the steps take, which is what training takes anyway."""
     repeats: Count = 3
     learning_rate: float = 2e-4
     r: Count | None = None

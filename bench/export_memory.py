@@ -20,8 +20,9 @@ from pathlib import Path
 
 import click
 
-from unsloth_ft.bench.architectures import Architecture, of_recipe
-from unsloth_ft.bench.synth import synthesize
+from unsloth_ft.bench.architectures import of_recipe
+from unsloth_ft.bench.commands import write_adapter
+from unsloth_ft.bench.synth import SEED, synthesize
 from unsloth_ft.recipe import PROJECTIONS
 from unsloth_ft.record import write_atomically
 
@@ -45,26 +46,6 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
-def write_adapter(folder: Path, architecture: Architecture, *, layers: int) -> Path:
-    """A random LoRA adapter on all projections, in float32 as PEFT saves it."""
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": list(PROJECTIONS)}
-    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-    generator = torch.Generator().manual_seed(0)
-    pairs = {}
-    for parameter in architecture.parameters(layers):
-        if parameter.kind == "linear":
-            rows, columns = parameter.shape
-            name = f"base_model.model.{parameter.name.removesuffix('.weight')}"
-            pairs[f"{name}.lora_A.weight"] = torch.randn(RANK, columns, generator=generator) * architecture.initializer_range
-            pairs[f"{name}.lora_B.weight"] = torch.randn(rows, RANK, generator=generator) * architecture.initializer_range
-    save_file(pairs, folder / "adapter_model.safetensors")
-    return folder
-
-
 def peak_megabytes(program: str, *arguments: object) -> float:
     done = subprocess.run([sys.executable, "-c", program + PEAK, *map(str, arguments)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -75,7 +56,7 @@ def peak_megabytes(program: str, *arguments: object) -> float:
 def measure(folder: Path, recipe: str, *, layers: int, quantizations: tuple[str, ...]) -> Iterator[tuple[str, float]]:
     """(step, peak in MB) of each; every file is deleted as soon as it is measured."""
     base = synthesize(recipe, folder / "base", layers=layers, device="cpu")
-    adapter = write_adapter(folder / "adapter", of_recipe(recipe), layers=layers)
+    adapter = write_adapter(folder / "adapter", base, rank=RANK, target_modules=PROJECTIONS, seed=SEED)
     yield "imports alone", peak_megabytes(ONLY_IMPORTS)
     yield "merge", peak_megabytes(MERGE, base, adapter, folder / "merged")
     for quantization in quantizations:

@@ -149,7 +149,7 @@ def prepare(path: Path) -> Loaded:
         "load_seconds": load_seconds,
         "versions": versions(),
         "setup": chosen.as_json() | {"trained_dtype": {"value": trained_dtype(trainer), "reason": "as library and trainer left it"}},
-        "adapter_bytes": adapter_bytes(trainer, request.scratch),
+        "adapter_bytes": None if chosen.method.value == "full" else adapter_bytes(trainer, request.scratch),
     }
     return Loaded(request, chosen, situation, trainer, start, at_start, ready)
 
@@ -234,10 +234,8 @@ def trained_dtype(trainer: Any) -> str:
     return ", ".join(sorted(found))
 
 
-def adapter_bytes(trainer: Any, scratch: Path) -> int | None:
+def adapter_bytes(trainer: Any, scratch: Path) -> int:
     """Size of the adapter's weights file, written once."""
-    if not hasattr(trainer.model, "peft_config"):
-        return None
     folder = scratch / "adapter"
     trainer.model.save_pretrained(folder, save_embedding_layers=False)
     return (folder / ADAPTER).stat().st_size

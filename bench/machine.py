@@ -50,23 +50,16 @@ def card(index: int) -> dict[str, str | None]:
 
 def nvidia_smi(*arguments: str) -> str | None:
     """What it prints; None where it isn't there or fails."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    try:
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
-    except (subprocess.SubprocessError, OSError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return _printed("nvidia-smi", *arguments)
 
 
 def git(folder: Path = ROOT) -> dict[str, Any]:
     """The checkout's commit, and whether anything but results was changed since. Nothing is known of an installed package."""
-    if not (folder / ".git").exists() or shutil.which("git") is None:
+    if not (folder / ".git").exists():
         return {"commit": None, "changed": None}
-    commit = _git(folder, "rev-parse", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--", ".", ":!bench/results")
-    return {"commit": commit or None, "changed": bool(changed) if commit else None}
+    commit = _printed("git", "-C", str(folder), "rev-parse", "HEAD")
+    changed = _printed("git", "-C", str(folder), "status", "--porcelain", "--", ".", ":!bench/results")
+    return {"commit": commit, "changed": None if commit is None or changed is None else changed != ""}
 
 
 def command(arguments: Sequence[str]) -> list[str]:
@@ -87,6 +80,13 @@ def _without_place(word: str) -> str:
     return f"{flag}{equals}{path.name if outside else value}"
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+def _printed(name: str, *arguments: str) -> str | None:
+    """What a tool prints; None where it isn't there, fails or takes too long."""
+    tool = shutil.which(name)
+    if tool is None:
+        return None
+    try:
+        done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except (subprocess.SubprocessError, OSError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
