@@ -8,6 +8,7 @@ from typing import Any
 
 from unsloth_ft.bench import figures
 from unsloth_ft.bench.figures import Figure, headline_of
+from unsloth_ft.bench.load import NOTICED_CPU_SHARE
 from unsloth_ft.bench.measurement import Measurement
 from unsloth_ft.bench.standing import baseline, is_check
 from unsloth_ft.bench.trials import LegResult, Trial, machine, outcome_words
@@ -26,7 +27,6 @@ BESIDES = (
     figures.ADAPTER,
 )
 MEMORY = (figures.RESERVED, figures.ALLOCATED, figures.HOST)
-NOTICED_CPU_SHARE = 0.1  # of the cores, used by others; what `bench run` says a line about too
 INVALID = "INVALID"
 
 
@@ -155,7 +155,10 @@ def notes(trial: Trial, judgement: Judgement) -> list[str]:
     if any(one.git.get("changed") for one in measured):
         found.append("The code was changed after the commit that is named.")
     if any(one.process == "kept" for one in measured):
-        found.append("Each leg's process stayed loaded for all repeats.")
+        found.append(
+            "Each leg's process stayed loaded for all repeats. They were loaded side by side, so the seconds of imports and model load"
+            " are no leg's own."
+        )
     return found
 
 
