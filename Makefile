@@ -49,7 +49,7 @@ bench: setup
 	$(BIN)/unsloth-ft bench run context --memory-cap 4GB
 	$(BIN)/unsloth-ft bench report
 
-# What it asks of a card: 8 GB of disk for the weights, and about 20 minutes; `--time-budget` of each line says how they are shared out.
+# What it asks of a card: 8 GB of disk for the weights, and 38 minutes at most; `--time-budget` of each line says how they are shared out.
 RECIPE ?= llama31-8b
 WEIGHTS ?= /tmp/$(RECIPE)-nf4
 ON_GPU = --recipe $(RECIPE) --model $(WEIGHTS) --keep-loaded --offline
