@@ -30,8 +30,9 @@ class Cap:
 
 
 def memory_size(text: str) -> int:
-    """Bytes of "24GB", as cards are sold: 24 GiB, to the MiB. nvidia-smi says 24,564 MiB of a 24 GB RTX 4090, 8,188 of an 8 GB RTX 4060 and 81,920 of
-    an 80 GB A100: within 0.1 % of GiB, and 7 % more than 10⁹ bytes each. "24GiB" and "24564MiB" are read too. Raises UserError.
+    """Whole MiB in bytes, of "24GB" as cards are sold: 24 GiB. nvidia-smi says 24,564 MiB of a 24 GB RTX 4090, 8,188 of an 8 GB RTX 4060
+    and 81,920 of an 80 GB A100: within 0.1 % of GiB, and 7 % more than 10⁹ bytes each. "24GiB" and "24564MiB" are read too.
+    Raises UserError.
     """
     found = SIZE.fullmatch(text.strip())
     mebibytes = float(found[1]) * (1024 if found[2][0] in "Gg" else 1) if found else 0.0
@@ -47,7 +48,7 @@ def cap_device_memory(asked_bytes: int, *, alone: bool = True) -> Cap:
     and raises torch.OutOfMemoryError beyond it. Memory that is allocated past torch's allocator afterwards (bitsandbytes' paged optimizer
     states) doesn't count. Without one: what it allocates beyond what it has now (RLIMIT_DATA: private writable memory, which a checkpoint
     that is mapped is too); beyond it torch raises "DefaultCPUAllocator: can't allocate memory".
-    `alone`: no other process is on the card, so what is used outside of torch's allocator is this one's context; else CONTEXT_BYTES is taken.
+    `alone`: no other process is on the card, so what is used outside of torch's allocator is this one's context; else CONTEXT_BYTES.
     Raises MachineError where the machine has less, where others use the card, or where the system can't limit a process.
     """
     import torch

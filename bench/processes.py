@@ -143,7 +143,8 @@ class Worker:
         if code == -signal.SIGKILL:
             return WorkerError("out_of_memory", f"killed by the system (SIGKILL), as it does when memory runs out.\n{said}".rstrip())
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return WorkerError("out_of_memory" if any(words in f"\n{said}" for words in OUT_OF_MEMORY) else "failed", f"{how}.\n{said}".rstrip())
+        outcome = "out_of_memory" if any(words in f"\n{said}" for words in OUT_OF_MEMORY) else "failed"
+        return WorkerError(outcome, f"{how}.\n{said}".rstrip())
 
     def _last_lines(self) -> str:
         return "\n".join(self._stderr.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])

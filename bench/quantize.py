@@ -241,7 +241,8 @@ def main(model: Path, quantizations: tuple[str, ...], threads: int, repeats: int
         results = [measure(model, one, source, folder, threads=threads, repeats=repeats) for one in quantizations]
     if out:
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        facts = {"date": date, "command": " ".join(["python -m bench.quantize", *(Path(word).name for word in sys.argv[1:])]), "threads": threads, "repeats": repeats, "source": plain}
+        words = ["python -m bench.quantize", *(Path(word).name for word in sys.argv[1:])]
+        facts = {"date": date, "command": " ".join(words), "threads": threads, "repeats": repeats, "source": plain}
         out.parent.mkdir(parents=True, exist_ok=True)
         record = {**facts, "model": model.name, "machine": measured, "results": results}
         out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

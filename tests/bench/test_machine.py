@@ -36,7 +36,8 @@ def test_an_installed_package_has_no_commit(tmp_path: Path):
 
 
 def test_the_command_is_kept_without_places_of_this_machine():
-    words = ["speed-faq", "mine/case.py", "--model", "/data/ada/llama", "--out=/home/ada/results", "--recipe", "../ada/r.py", "--out", "~/results"]
+    words = ["speed-faq", "mine/case.py", "--model", "/data/ada/llama", "--out=/home/ada/results", "--recipe", "../ada/r.py"]
+    words += ["--out", "~/results"]
     kept = ["speed-faq", "mine/case.py", "--model", "llama", "--out=results", "--recipe", "r.py", "--out", "results"]
     assert machine.command(words) == ["unsloth-ft", "bench", "run", *kept]
 
@@ -49,7 +50,8 @@ def test_the_facts_say_what_a_reader_needs_to_repeat_a_figure():
 
 
 def test_a_worker_has_the_listed_variables_and_no_others(tmp_path: Path):
-    given = {"PATH": "/bin", "HOME": "/home/ada", "HF_TOKEN": "secret", "LD_PRELOAD": "x.so", "CUDA_VISIBLE_DEVICES": "1", "PYTHONPATH": "site"}
+    given = {"PATH": "/bin", "HOME": "/home/ada", "HF_TOKEN": "secret", "LD_PRELOAD": "x.so"}
+    given |= {"CUDA_VISIBLE_DEVICES": "1", "PYTHONPATH": "site"}
     seen = processes.environment(threads=3, caches=tmp_path, given=given)
     assert {name: seen.pop(name) for name in processes.SET} == processes.SET
     assert seen.pop("PYTHONPATH").split(":")[-1] == str(Path("site").absolute())

@@ -42,7 +42,8 @@ def measure(home: Path) -> Callable[..., list[Measurement]]:
 
 
 def call(home: Path, **changed: object) -> Call:
-    values = {"workers": {"training": "tests.bench.protocol_worker"}, "busy_ok": True, "sample_seconds": 0.02, "models": {CASE.recipe: home / "models" / "tiny"}}
+    values = {"workers": {"training": "tests.bench.protocol_worker"}, "busy_ok": True, "sample_seconds": 0.02}
+    values |= {"models": {CASE.recipe: home / "models" / "tiny"}}
     common = {"run": "a-run", "out": home / "out", "command": ["unsloth-ft", "bench", "run"], "hardware": CPU, "threads": 2}
     return Call(**(common | values | changed))  # type: ignore[arg-type]
 
@@ -154,7 +155,11 @@ def test_a_second_process_of_a_leg_finds_what_the_first_compiled(measure: Callab
     [
         ("dies-at-ready", "failed", "ended with exit code 1.\nValueError: process-1/weights.bin is broken"),
         ("dies-at-0", "failed", "ended with exit code 1.\nValueError: process-1/weights.bin is broken"),
-        ("runs-out-at-0", "out_of_memory", "ended with exit code 1.\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
+        (
+            "runs-out-at-0",
+            "out_of_memory",
+            "ended with exit code 1.\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        ),
         ("killed-at-0", "out_of_memory", "killed by the system (SIGKILL), as it does when memory runs out."),
         ("babbles-at-0", "failed", "the worker told of speed, which a measurement hasn't"),
         ("shrugs-at-0", "failed", "the worker told of the outcome 'perhaps'"),

@@ -435,7 +435,11 @@ BENCH = [
         "bench run sped-faq",
         'no case "sped-faq". Did you mean speed-faq, speed-full, speed-faq-grouped? `unsloth-ft bench cases` lists all.',
     ),
-    Call("a case file that is not there", "bench run mine.py", r"re:mine\.py: no such file; a case is a \.py file with a CASE, or one of .+\."),
+    Call(
+        "a case file that is not there",
+        "bench run mine.py",
+        r"re:mine\.py: no such file; a case is a \.py file with a CASE, or one of .+\.",
+    ),
     Call(
         "a case file without a case",
         "bench run mine.py",

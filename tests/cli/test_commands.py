@@ -33,7 +33,9 @@ SURFACE = {
     "bench cases": "--json",
     "bench compare": "A B --json",
     "bench report": "FOLDER --check --out --readme",
-    "bench run": "CASE --busy-ok --json --keep-loaded --legs --memory-cap --model --offline --out --quick --recipe --repeats --steps --time-budget",
+    "bench run": (
+        "CASE --busy-ok --json --keep-loaded --legs --memory-cap --model --offline --out --quick --recipe --repeats --steps --time-budget"
+    ),
     "bench synth": "RECIPE --json --layers --nf4 --out --seed",
     "doctor": "--json",
 }
@@ -136,7 +138,10 @@ def test_the_version():
 
 @pytest.mark.parametrize(
     "words",
-    ["--help", "run --help", "bench --help", "bench cases", "recipes list", "recipes list --json", "recipes show qwen3-8b", "runs list", "data check faq.jsonl", "rnu"],
+    [
+        "--help", "run --help", "bench --help", "bench cases", "recipes list", "recipes list --json", "recipes show qwen3-8b",
+        "runs list", "data check faq.jsonl", "rnu",
+    ],  # fmt: skip
 )
 def test_a_look_around_imports_no_heavy_library(words: str, work: Path):
     code = (
