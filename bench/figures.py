@@ -60,7 +60,7 @@ class Figure:
     def verdict(self, ratio: Ratio | None) -> str:
         """`faster by 1.80 × [1.62, 2.01]`, always with a ratio above 1; or `no difference`, with the smallest that would show."""
         if ratio is None:
-            return "not measured"
+            return "no repeat has both"
         if ratio.difference == "unknown":
             return f"too few repeats ({ratio.repeats}; a verdict needs {FEWEST_REPEATS}): {times(ratio)}"
         if ratio.difference == "none":

@@ -126,7 +126,8 @@ def _told(trial: Trial, leg: LegResult) -> tuple[str, str, str, str]:
     figure, memory, base = headline_of(trial.case.measures, leg), memory_of(trial.legs), baseline(trial, judgement)
     if not leg.done:
         return leg.name, leg.not_done[0].outcome.replace("_", " "), "", ""
-    told, used = figure.told_of(leg) + (" while loading kernels" if leg.only_loading else ""), memory.told_of(leg) if memory.values(leg) else ""
+    told = figure.told_of(leg) + (" while loading kernels" if leg.only_loading else "")
+    used = memory.told_of(leg) if memory.values(leg) else ""
     if not judgement.valid(leg.name):
         return f"**{leg.name}**", told, f"**{tables.INVALID}**: {judgement.legs[leg.name].reasons[0]}", used
     against = "" if base is None or base is leg else f"{base.name}: {figure.verdict(figure.ratio(leg, base))}"

@@ -111,7 +111,7 @@ def test_a_repeat_that_loaded_kernels_while_it_was_measured_is_not_counted():
     (trial,) = trials([cold(tokens_per_second=10.0), *warm])
     (found,) = trial.legs
     assert [one.repeat for one in found.done] == [0, 1, 2]
-    assert SPEED.values(found) == {1: 30.0, 2: 30.0}  # beside what another leg did in those turns
+    assert SPEED.values(found) == {1: 30.0, 2: 30.0}  # each keeps its number: it is held against what the others did in that turn
     assert judge(trial).legs["peft-tuned"].own == ("repeat 1 is not counted: its steps loaded their kernels while they were measured",)
 
 
@@ -130,3 +130,11 @@ def test_a_leg_with_nothing_better_keeps_it_and_says_so():
 def test_without_a_gpu_a_first_repeat_counts():
     (trial,) = trials([measurement(machine=CPU | {"caches": "cold"})])
     assert list(SPEED.values(trial.legs[0])) == [0]
+
+
+def test_a_repeat_that_loaded_kernels_is_not_held_against_one_that_did_not():
+    warm = [measurement("peft-tuned", repeat, machine=GPU, tokens_per_second=30.0) for repeat in (1, 2)]
+    (trial,) = trials([cold("unsloth-plan", tokens_per_second=10.0), cold(tokens_per_second=10.0), *warm])
+    legs = {leg.name: leg for leg in trial.legs}
+    assert SPEED.ratio(legs["unsloth-plan"], legs["peft-tuned"]) is None
+    assert SPEED.verdict(None) == "no repeat has both"
