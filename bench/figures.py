@@ -44,8 +44,16 @@ class Figure:
         return ("≥ " if least else "") + self.told(self.spread(leg))
 
     def ratio(self, ours: LegResult, theirs: LegResult) -> Ratio | None:
-        """By repeat, as legs of one trial take turns."""
-        return paired(ours.values(self.read, uncounted=self.uncounted), theirs.values(self.read, uncounted=self.uncounted))
+        """By repeat, as legs of one trial take turns; of all repeats, with nothing said for sure, where no turn has both.
+
+        None where one is only known to be no less than that: the ratio may be any other.
+        """
+        if self.at_least is not None and any(map(self.at_least, (*ours.done, *theirs.done))):
+            return None
+        one, two = (leg.values(self.read, uncounted=self.uncounted) for leg in (ours, theirs))
+        if one and two and not one.keys() & two.keys():
+            return Ratio(spread(list(one.values())).median / spread(list(two.values())).median, None, None, 0)
+        return paired(one, two)
 
     def told(self, found: Spread | None) -> str:
         """`192 tokens/s [190, 195]`; one repeat, or equal ones, have no spread."""
@@ -60,7 +68,9 @@ class Figure:
     def verdict(self, ratio: Ratio | None) -> str:
         """`faster by 1.80 × [1.62, 2.01]`, always with a ratio above 1; or `no difference`, with the smallest that would show."""
         if ratio is None:
-            return "no repeat has both"
+            return "not compared"
+        if not ratio.repeats:
+            return f"{times(ratio)} by other turns; no verdict"
         if ratio.difference == "unknown":
             return f"too few repeats ({ratio.repeats}; a verdict needs {FEWEST_REPEATS}): {times(ratio)}"
         if ratio.difference == "none":

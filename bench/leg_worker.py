@@ -110,7 +110,8 @@ class Session:
         else:
             line.say("repeat", repeat=self.repeat, measured=self.measured())
             self.unsaid_seconds = 0.0
-        self.loaded.give_back_cache()  # to the legs that are loaded beside this one
+        if self.request.keep_loaded:
+            self.loaded.give_back_cache()  # to the legs that are loaded beside this one
         return self._next(asked)
 
     def _next(self, asked: Iterator[dict[str, Any]]) -> bool:

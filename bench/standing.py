@@ -50,7 +50,9 @@ class Standing:
         if self.ratio is None:
             return self.failed
         word, ratio = (self.figure.more, self.ratio) if self.figure.better == "less" else (self.figure.less, self.ratio.inverse)
-        few = f" ({count(ratio.repeats, 'repeat')}, too few for a verdict)" if ratio.difference == "unknown" else ""
+        few = ""
+        if ratio.difference == "unknown":
+            few = f" ({count(ratio.repeats, 'repeat')}, too few for a verdict)" if ratio.repeats else " (by other turns, no verdict)"
         return f"{word} by {times(ratio)}{few}"
 
 

@@ -17,6 +17,8 @@ POINT_WORDS = {
     "rows": "{:,} rows",
     "batch": "{:,} rows a step",
 }
+# Of a case, what doesn't change the work: its question, who does it, how often, and how its losses are judged.
+NOT_WORK = ("what", "legs", "repeats", "same_losses", "loss_band")
 MEMORY_CAP = "memory_cap_mib"  # a trial's name for a cap, whether the measurement says it in GiB or in MiB
 
 
@@ -85,8 +87,10 @@ class Trial:
 
     @property
     def question(self) -> tuple[Any, ...]:
-        """What is asked, of which model, on which machine: of two trials with the same one, the newer answers it."""
-        return machine(self.example), self.name, self.point, self.case.recipe
+        """What work is asked for, of which weights, on which machine: of two trials with the same one, the newer answers it."""
+        works = [one.work.weights for leg in self.legs for one in leg.measurements if one.work is not None]
+        asked = self.case.model_dump_json(exclude=set(NOT_WORK))
+        return machine(self.example), self.name, self.point, asked, works[0] if works else None
 
 
 def trials(measurements: Iterable[Measurement]) -> list[Trial]:

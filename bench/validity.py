@@ -11,7 +11,7 @@ from typing import Any
 from unsloth_ft.bench.case import Case
 from unsloth_ft.bench.figures import padding
 from unsloth_ft.bench.measurement import Measurement, Step, Work
-from unsloth_ft.bench.trials import LegResult, Trial, case_of, loads_kernels, machine
+from unsloth_ft.bench.trials import NOT_WORK, LegResult, Trial, case_of, loads_kernels, machine
 from unsloth_ft.report.wording import plain
 
 HASHES = ("weights", "rows")
@@ -26,8 +26,6 @@ AMOUNTS = ("rows", "tokens")
 SAID_AMOUNTS = ("learned_tokens",)
 # Legs of these cases are different commands: each is timed for itself.
 ALONE = ("export", "startup")
-# Of a case, what doesn't change the work: its question, who does it, how often, and how its losses are judged.
-NOT_WORK = ("what", "legs", "repeats", "same_losses", "loss_band")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def test_no_difference_says_what_would_have_shown():
 
 def test_too_few_repeats_carry_no_verdict():
     assert figures.SPEED.verdict(Ratio(1.8, None, None, 2)) == "too few repeats (2; a verdict needs 3): 1.80 ×"
-    assert figures.SPEED.verdict(None) == "no repeat has both"
+    assert figures.SPEED.verdict(Ratio(0.3, None, None, 0)) == "0.30 × by other turns; no verdict"
+    assert figures.SPEED.verdict(None) == "not compared"
 
 
 def test_figures_leave_warm_up_out():

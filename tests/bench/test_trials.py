@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.sample import CASE, CPU, GPU, leg, measurement
+from tests.bench.sample import CASE, CPU, GPU, WORK, leg, measurement
 from unsloth_ft.bench.case import Leg
-from unsloth_ft.bench.figures import SPEED
+from unsloth_ft.bench.figures import LONGEST, SPEED
+from unsloth_ft.bench.statistics import Ratio
 from unsloth_ft.bench.trials import machine, newest, told_apart, trials
 from unsloth_ft.bench.validity import judge
 from unsloth_ft.bench.views import curves
@@ -132,9 +133,25 @@ def test_without_a_gpu_a_first_repeat_counts():
     assert list(SPEED.values(trial.legs[0])) == [0]
 
 
-def test_a_repeat_that_loaded_kernels_is_not_held_against_one_that_did_not():
+def test_a_repeat_that_loaded_kernels_carries_no_verdict_against_one_that_did_not():
     warm = [measurement("peft-tuned", repeat, machine=GPU, tokens_per_second=30.0) for repeat in (1, 2)]
     (trial,) = trials([cold("unsloth-plan", tokens_per_second=10.0), cold(tokens_per_second=10.0), *warm])
     legs = {leg.name: leg for leg in trial.legs}
-    assert SPEED.ratio(legs["unsloth-plan"], legs["peft-tuned"]) is None
-    assert SPEED.verdict(None) == "no repeat has both"
+    assert SPEED.ratio(legs["unsloth-plan"], legs["peft-tuned"]) == Ratio(10.0 / 30.0, None, None, 0)
+
+
+def test_a_search_that_ended_before_it_knew_is_compared_with_none():
+    ours, theirs = (measurement(kind, longest_tokens=tokens, amount={"exact": exact, "shortest_failed_tokens": 9e9}) for kind, tokens, exact in (
+        ("unsloth-plan", 4096, 0.0), ("peft-naive", 8192, 1.0),
+    ))  # fmt: skip
+    (trial,) = trials([theirs, ours])
+    assert LONGEST.ratio(*trial.legs) is None
+    (exact,) = trials([theirs, replace(ours, amount={"exact": 1.0, "shortest_failed_tokens": 9e9})])
+    assert LONGEST.ratio(*exact.legs) == Ratio(2.0, None, None, 1)
+
+
+def test_fewer_steps_or_other_weights_are_another_question():
+    full = leg()
+    quick = [replace(one, run="later", case_values=one.case_values | {"steps": 2}) for one in full]
+    synthetic = [replace(one, run="last", work=replace(WORK, weights="c3" * 32)) for one in full]
+    assert [trial.run for trial in newest(trials([*full, *quick, *synthetic]))] == ["2026-11-26-cpu", "last", "later"]
