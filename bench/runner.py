@@ -262,7 +262,7 @@ def _bench(bench: Bench) -> Iterator[Bench]:
 def _usual_warm_up_seconds(told: dict[str, Any]) -> float:
     """What the warm-up steps take once everything is compiled: as the measured ones do."""
     steps = told.get("steps", ())
-    measured = [step["seconds"] for step in steps if not step["warm_up"]]
+    measured = [step["seconds"] for step in steps if not step.get("warm_up", False)]
     return statistics.median(measured) * (len(steps) - len(measured)) if measured else 0.0
 
 

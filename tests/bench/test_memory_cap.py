@@ -94,6 +94,7 @@ print(json.dumps({"longest": found.longest, "failed": found.shortest_failed, "en
 """
 
 
+@pytest.mark.slow
 def test_the_longest_row_that_trains_doubles_with_the_memory():
     small, large = (run(TRAINED, megabytes * MEGABYTE) for megabytes in (40, 80))
     assert [small["ended"], large["ended"]] == ["exact", "exact"]

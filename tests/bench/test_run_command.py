@@ -120,10 +120,10 @@ def test_the_exports_are_written_and_their_sizes_told(model: Path, tmp_path: Pat
 
 
 def test_a_command_is_started_as_often_as_the_case_says(model: Path, tmp_path: Path):
-    helped, planned = measure(case("startup", "cli-help", "cli-plan"), model, tmp_path)
+    helped, checked = measure(case("startup", "cli-help", "cli-doctor"), model, tmp_path)
     assert (helped.outcome, len(helped.seconds), helped.setup) == ("done", 2, {"command": ["unsloth-ft", "--help"]})
-    assert (planned.outcome, len(planned.seconds)) == ("done", 2), planned.error
-    assert min(planned.seconds) > max(helped.seconds)
+    assert (checked.outcome, len(checked.seconds)) == ("done", 2), checked.error
+    assert min(checked.seconds) > min(helped.seconds)  # it looks at every package
 
 
 def test_rows_are_the_same_for_the_same_seed_and_all_different(tmp_path: Path):
