@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.bench.sample import GPU, everything, four_legs, leg, measurement, on_gpu
 from tests.cli.calling import call
+from tests.report.pages import Reader
 from unsloth_ft.bench import markdown, page
 from unsloth_ft.bench.contents import contents
 from unsloth_ft.bench.measurement import write
@@ -28,43 +28,7 @@ SECTIONS = [
     "Checks of the bench itself",
     "How it was measured",
 ]
-VOID = {"meta", "link", "br"}
 
-
-class Reader(HTMLParser):
-    """The page's headings, plots and text; fails on a tag that is closed in the wrong place."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.headings: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "h2":
-            self.headings.append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.pieces.append(data)
-        if "h2" in self.open:
-            self.headings[-1] += data
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.pieces).split())
 
 
 @pytest.fixture(scope="module")
@@ -108,19 +72,19 @@ def test_an_error_messages_markup_stays_text(told: str, shown: Reader):
     assert "<script" not in told
     assert "&lt;script>alert(1)&lt;/script> killed by SIGKILL" in told
     assert "<script>alert(1)</script> killed by SIGKILL" in shown.text
-    assert "script" not in {tag for tag, _ in shown.tags}
+    assert "script" not in {tag for tag, _ in shown.elements}
 
 
 def test_the_page_loads_nothing(shown: Reader):
-    assert {tag for tag, _ in shown.tags} & {"script", "img", "iframe", "object", "form"} == set()
-    assert [attributes["href"] for tag, attributes in shown.tags if tag == "link"] == ["data:,"]
-    assert [attributes for _, attributes in shown.tags if "src" in attributes or any(name.startswith("on") for name in attributes)] == []
-    policy = next(attributes["content"] for _, attributes in shown.tags if attributes.get("http-equiv") == "Content-Security-Policy")
+    assert {tag for tag, _ in shown.elements} & {"script", "img", "iframe", "object", "form"} == set()
+    assert [attributes["href"] for tag, attributes in shown.elements if tag == "link"] == ["data:,"]
+    assert [attributes for _, attributes in shown.elements if "src" in attributes or any(name.startswith("on") for name in attributes)] == []
+    policy = next(attributes["content"] for _, attributes in shown.elements if attributes.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None and policy.startswith("default-src 'none'")
 
 
 def test_each_plot_is_there_for_a_window_and_for_a_phone(shown: Reader):
-    plots = [attributes["aria-label"] for tag, attributes in shown.tags if tag == "svg" and attributes.get("role") == "img"]
+    plots = [attributes["aria-label"] for tag, attributes in shown.elements if tag == "svg" and attributes.get("role") == "img"]
     assert len(plots) == 2 * len(set(plots))
     assert {label for label in plots if label and label.startswith(("speed-faq (NVIDIA", "memory-length"))} == {
         "speed-faq (NVIDIA H200): speed",

@@ -3,11 +3,11 @@ from __future__ import annotations
 import html as entities
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from tests.report.pages import Reader
 from tests.report.sample import metrics_lines, sample_directory, sample_record
 from unsloth_ft.report import html
 
@@ -21,43 +21,7 @@ SECTIONS = [
     "Exports",
     "What it was made with",
 ]
-VOID = {"meta", "link", "br"}
 
-
-class Reader(HTMLParser):
-    """The page's elements, attributes and text; fails on a tag that is closed in the wrong place."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.headings: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag == "h2":
-            self.headings.append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open and "title" not in self.open:
-            self.pieces.append(data)
-        if "h2" in self.open:
-            self.headings[-1] += data
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.pieces).split())
 
 
 def written(tmp_path: Path, record: dict, lines: list | None = None) -> str:
