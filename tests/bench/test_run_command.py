@@ -145,6 +145,8 @@ def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-m", "unsloth_ft", *words],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "scratch")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job has SIGINT ignored, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         assert process.stderr is not None
         next(line for line in iter(process.stderr.readline, "") if line.startswith("[2/500]"))
