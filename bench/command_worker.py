@@ -15,13 +15,14 @@ from typing import Any
 from unsloth_ft.bench import instruments
 from unsloth_ft.bench.commands import Task, task
 from unsloth_ft.bench.leg import Line, Request
+from unsloth_ft.train.memory import forget_peak_host
 
 
 def measured(work: Task) -> dict[str, Any]:
     """What one repeat came to, under the names of Measurement."""
     for _ in range(work.warm_up):
         work.amount(work.run())
-    instruments.forget_peak_host()
+    forget_peak_host()
     at_start = instruments.host_bytes()
     seconds, amount = [], {}
     for _ in range(work.times):

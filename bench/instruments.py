@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import re
-from pathlib import Path
 
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from unsloth_ft.train.memory import process_bytes
 
 
 def host_bytes() -> int:
     """This process's resident memory now."""
-    return _status("VmRSS")
+    return process_bytes("VmRSS") or 0
 
 
 def peak_host_bytes() -> int:
     """Its peak since `forget_peak_host`."""
-    return _status("VmHWM")
-
-
-def forget_peak_host() -> None:
-    if CLEAR_REFS.exists():
-        CLEAR_REFS.write_text("5")  # resets VmHWM (proc(5))
-
-
-def _status(key: str) -> int:
-    found = re.search(rf"^{key}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE) if STATUS.exists() else None
-    return int(found.group(1)) * 1024 if found else 0
+    return process_bytes("VmHWM") or 0
 
 
 class Energy:

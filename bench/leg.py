@@ -20,7 +20,7 @@ from unsloth_ft.bench.case import Case, Leg
 from unsloth_ft.bench.legs import Setup, Situation, product_plan, recipe_of, setup
 from unsloth_ft.bench.memory_cap import cap_device_memory
 from unsloth_ft.plan import Plan
-from unsloth_ft.recipe import Recipe
+from unsloth_ft.train.memory import forget_peak_host
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -36,6 +36,11 @@ class Request:
     repeats: int
     keep_loaded: bool
     matmul_flops_per_second: float | None
+
+    @property
+    def seed(self) -> int:
+        """The case's, unless the leg has one of its own."""
+        return self.case.seed if self.leg.seed is None else self.leg.seed
 
     @classmethod
     def read(cls, path: Path) -> Request:
@@ -80,6 +85,8 @@ class Loaded:
     """Bytes before the model was loaded: host, and allocated and reserved on a card."""
     ready: dict[str, Any]
     """What the loading measured, under the names of Measurement."""
+    weights: str
+    """The model's fingerprint; the same for all repeats, so its files are read once."""
 
     @property
     def on_cuda(self) -> bool:
@@ -94,7 +101,7 @@ class Loaded:
         return self.on_cuda and self.request.case.measures == "training"
 
     def forget_peaks(self) -> None:
-        instruments.forget_peak_host()
+        forget_peak_host()
         if self.on_cuda:
             import torch
 
@@ -151,7 +158,7 @@ def prepare(path: Path) -> Loaded:
         "setup": chosen.as_json() | {"trained_dtype": {"value": trained_dtype(trainer), "reason": "as library and trainer left it"}},
         "adapter_bytes": None if chosen.method.value == "full" else adapter_bytes(trainer, request.scratch),
     }
-    return Loaded(request, chosen, situation, trainer, start, at_start, ready)
+    return Loaded(request, chosen, situation, trainer, start, at_start, ready, base_of(request.model).fingerprint())
 
 
 def base_of(model: Path) -> base_model.BaseModel:
@@ -187,34 +194,19 @@ def load(request: Request, setup_: Setup, situation: Situation, backend: Any) ->
     if setup_.method.value == "full":
         model = model.float().requires_grad_()
     elif request.leg.kind == "peft-naive":
-        lora = lora_config(recipe)
+        from unsloth_ft.backends.peft import lora_config
+
+        lora = lora_config(recipe)  # TRL adds it, as a tutorial has it
     else:
         model = backend.add_lora(model, recipe, plan)
     tokenizer = AutoTokenizer.from_pretrained(os.fspath(request.model), local_files_only=True)
     rows = arranged(situation.workload, setup_.arrangement.value)
     times = request.repeats + 1  # one more for a first pass
     trainer = make_trainer(model, tokenizer, setup_, request.case, rows, times=times, scratch=request.scratch, lora=lora)
-    seed = request.case.seed if request.leg.seed is None else request.leg.seed
-    start = start_adapters(trainer.model, seed)
+    start = start_adapters(trainer.model, request.seed)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return trainer, start
-
-
-def lora_config(recipe: Recipe) -> Any:
-    """The adapter as a tutorial asks for it."""
-    from peft import LoraConfig
-
-    lora = recipe.lora
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.lora_alpha,
-        lora_dropout=lora.lora_dropout,
-        target_modules=list(lora.target_modules),
-        use_rslora=lora.use_rslora,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
 
 
 def plan_with(setup_: Setup, situation: Situation) -> Plan:

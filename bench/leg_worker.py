@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft.bench import flops, instruments, workload
-from unsloth_ft.bench.leg import Line, Loaded, base_config, base_of, prepare
+from unsloth_ft.bench.leg import Line, Loaded, base_config, prepare
 from unsloth_ft.bench.legs import recipe_of
 from unsloth_ft.bench.measurement import Step, Work
 from unsloth_ft.bench.memory_cap import is_out_of_memory
@@ -160,13 +160,13 @@ class Session:
     def _work(self, counted: list[Step]) -> Work:
         recipe, case = recipe_of(self.situation), self.request.case
         return Work(
-            weights=base_of(self.request.model).fingerprint(),
+            weights=self.loaded.weights,
             rows=workload.sha256_of(self.clock.rows),
             tokens=sum(step.tokens for step in counted),
             learned_tokens=sum(row.learned for row in self.situation.workload.measured),
             steps=len(counted),
             effective_batch_size=case.effective_batch_size,
-            seed=case.seed if self.request.leg.seed is None else self.request.leg.seed,
+            seed=self.request.seed,
             r=recipe.lora.r,
             load_in_4bit=self.setup.load_in_4bit.value,
             learning_rate=case.learning_rate,

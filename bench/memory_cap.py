@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from unsloth_ft.errors import MachineError, UserError
 from unsloth_ft.hardware import GIB, MIB
+from unsloth_ft.train.memory import process_bytes
 
-STATUS = Path("/proc/self/status")
 # A CUDA context with its libraries has 0.3 to 0.6 GiB. More than this is somebody else's, and the cap would be smaller than asked for.
 MOST_OUTSIDE_BYTES = 2 * GIB
 CONTEXT_BYTES = 600 * MIB  # the upper end of that
@@ -97,12 +96,12 @@ def _allocatable(asked_bytes: int, *, outside: int, total: int) -> int:
 
 
 def _cap_cpu(asked_bytes: int) -> Cap:
-    found = re.search(r"^VmData:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE) if STATUS.exists() else None
-    if found is None:
+    there = process_bytes("VmData")
+    if there is None:
         raise MachineError("memory cap: this system doesn't say what a process has (/proc/self/status), so none can be set. Leave it out.")
     import resource
 
-    limit = int(found[1]) * 1024 + asked_bytes
+    limit = there + asked_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard not in (resource.RLIM_INFINITY, -1) and limit > hard:
         raise MachineError(f"memory cap: {asked_bytes / GIB:.1f} GiB asked for, and this process has a lower limit already (ulimit -d).")

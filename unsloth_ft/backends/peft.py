@@ -46,20 +46,10 @@ class PeftBackend:
         return model
 
     def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
-        lora = recipe.lora
         set_seed(recipe.train.seed)
-        config = LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.lora_alpha,
-            lora_dropout=lora.lora_dropout,
-            target_modules=list(lora.target_modules),
-            use_rslora=lora.use_rslora,
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
         if plan.gradient_checkpointing.value:
             model.enable_input_require_grads()
-        return get_peft_model(model, config, autocast_adapter_dtype=True)
+        return get_peft_model(model, lora_config(recipe), autocast_adapter_dtype=True)
 
     def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
         return PeftModel.from_pretrained(model, os.fspath(folder), is_trainable=False)
@@ -75,6 +65,20 @@ class PeftBackend:
             yield
         finally:
             model.train(training)
+
+
+def lora_config(recipe: Recipe) -> LoraConfig:
+    """The recipe's adapter, as PEFT wants to hear of it."""
+    lora = recipe.lora
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=list(lora.target_modules),
+        use_rslora=lora.use_rslora,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
 
 
 def _keep_differentiable(model: Module) -> None:

@@ -18,8 +18,8 @@ def reset_peak(plan: Plan) -> None:
         import torch
 
         torch.cuda.reset_peak_memory_stats()
-    elif CLEAR_REFS.exists():
-        CLEAR_REFS.write_text("5")  # resets VmHWM (proc(5)); where a container forbids it, the peak is the process's
+    else:
+        forget_peak_host()
 
 
 def peak_memory_bytes(plan: Plan) -> int:
@@ -31,11 +31,22 @@ def peak_memory_bytes(plan: Plan) -> int:
         import torch
 
         return torch.cuda.max_memory_reserved()
-    if STATUS.exists():
-        found = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
-        if found:
-            return int(found.group(1)) * 1024
+    peak = process_bytes("VmHWM")
+    if peak is not None:
+        return peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak_host() -> None:
+    """VmHWM counts from now on; where a container forbids that, it stays the process's."""
+    if CLEAR_REFS.exists():
+        CLEAR_REFS.write_text("5")  # proc(5)
+
+
+def process_bytes(key: str) -> int | None:
+    """What /proc says of this process: VmRSS (resident now), VmHWM (its peak), VmData, …; None where there is no such line."""
+    found = re.search(rf"^{key}:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"), re.MULTILINE) if STATUS.exists() else None
+    return int(found.group(1)) * 1024 if found else None
 
 
 def out_of_memory(plan: Plan, message: str) -> str:
