@@ -18,7 +18,7 @@ from typing import Any
 from unsloth_ft.bench import context
 from unsloth_ft.bench.leg import Line, Loaded, prepare
 from unsloth_ft.bench.memory_cap import is_out_of_memory
-from unsloth_ft.bench.workload import FIRST_ID, LAST_ID, random_row
+from unsloth_ft.bench.workload import ordinary_ids, random_row
 
 LEAST = 256  # tokens
 RESOLUTION_SHARE = 16  # the search ends within a 16th of what fits: 6 %
@@ -55,9 +55,9 @@ class Tries:
 
     def step(self, tokens: int) -> None:
         """Forward, backward and the optimizer's step."""
-        last = min(LAST_ID, self.loaded.situation.model.vocab_size) - 1
+        first, last = ordinary_ids(self.loaded.situation.model.vocab_size)
         learned, generator = self.loaded.request.case.learned, random.Random(tokens)
-        row = random_row(tokens, learned, generator, first=min(FIRST_ID, last // 2), last=last, where="a try")
+        row = random_row(tokens, learned, generator, first=first, last=last, where="a try")
         batch = self.trainer.data_collator([self.example(row)])
         loss = self.trainer.training_step(self.trainer.model_wrapped, batch, num_items_in_batch=row.learned)
         self.trainer.optimizer.step()

@@ -23,7 +23,6 @@ from unsloth_ft.bench.workload import Workload
 from unsloth_ft.chat import Row
 from unsloth_ft.record import RunDirectory
 
-
 Labelled = tuple[Sequence[int], Sequence[int]]  # a row's ids and labels
 
 

@@ -61,10 +61,15 @@ def build(case: Case, *, vocab_size: int, rows_seed: int | None = None) -> Workl
     lengths = [draw_length(case.lengths, generator) for _ in range(drawn)]
     if case.order == "grouped":
         lengths = grouped(lengths, batch_size=case.effective_batch_size, seed=case.seed)[:count]
-    last = min(LAST_ID, vocab_size) - 1
-    first = min(FIRST_ID, last // 2)
+    first, last = ordinary_ids(vocab_size)
     rows = tuple(random_row(size, case.learned, generator, first=first, last=last, where=f"row {at}") for at, size in enumerate(lengths))
     return Workload(rows, case.effective_batch_size, case.warm_up_steps)
+
+
+def ordinary_ids(vocab_size: int) -> tuple[int, int]:
+    """(first, last) of the ids that rows are drawn from."""
+    last = min(LAST_ID, vocab_size) - 1
+    return min(FIRST_ID, last // 2), last
 
 
 def draw_length(lengths: Lengths, generator: random.Random) -> int:
