@@ -238,6 +238,7 @@ def recipe_of(situation: Situation) -> Recipe:
             "warmup_steps": 0,
             "seed": case.seed,
             "max_steps": steps,
+            "effective_batch_size": case.effective_batch_size,
         }
     )
     return recipe.model_copy(

@@ -18,8 +18,7 @@ RECIPE = Recipe(
         # Same notebook, and QLoRA's table 9 for 7B and 13B. The fit behind "LoRA Without Regret" (tinker-cookbook, get_lr) gives 2.9e-4 at
         # lora_alpha 32, so this is on the careful side.
         learning_rate=2e-4,
-        per_device_train_batch_size=2,  # same notebook, made for a T4 with 16 GB
-        gradient_accumulation_steps=4,  # effective batch size 8, as there; LoRA bears large batches badly ("LoRA Without Regret")
+        effective_batch_size=8,  # same notebook (2 × 4); LoRA bears large batches badly ("LoRA Without Regret")
         # As Zephyr's QLoRA recipe. Unsloth's notebook decays linearly, warms up for 5 steps (here 5 %), has weight decay 0.001 (here 0).
         lr_scheduler_type="cosine",
     ),

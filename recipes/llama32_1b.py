@@ -17,8 +17,7 @@ RECIPE = Recipe(
         # A rule of thumb, not measured here: the fit behind "LoRA Without Regret" (tinker-cookbook, get_lr) is
         # 10 × 5e-5 × (2000 / hidden size) ** 0.781 for Llama, 4.9e-4 at 2048. Unsloth's notebook has 2e-4 at lora_alpha 16.
         learning_rate=5e-4,
-        per_device_train_batch_size=4,  # Unsloth's guide: 2 or 4 for shorter rows
-        gradient_accumulation_steps=2,  # effective batch size 8, as in Unsloth's notebooks (2 × 4)
+        effective_batch_size=8,  # as in Unsloth's notebooks (2 × 4)
         lr_scheduler_type="cosine",  # as alignment-handbook's Zephyr 7B QLoRA recipe; Unsloth's notebook decays linearly
     ),
 )

@@ -16,8 +16,7 @@ RECIPE = Recipe(
     ),
     train=Train(
         learning_rate=2e-4,  # same notebook; Unsloth's LoRA hyperparameters guide starts every LoRA and QLoRA run there
-        per_device_train_batch_size=2,  # same notebook
-        gradient_accumulation_steps=4,  # effective batch size 8, as in the notebook
+        effective_batch_size=8,  # as in the notebook (2 × 4)
         lr_scheduler_type="cosine",  # as alignment-handbook's Zephyr 7B QLoRA recipe; Unsloth's notebook decays linearly
     ),
 )

@@ -14,8 +14,7 @@ RECIPE = Recipe(
     ),
     train=Train(
         learning_rate=2e-4,  # as in both, and in QLoRA's table 9 for 7B
-        per_device_train_batch_size=2,  # Unsloth's notebook, made for a T4 with 16 GB
-        gradient_accumulation_steps=4,  # effective batch size 8, as in both (Zephyr: 4 × 2)
+        effective_batch_size=8,  # as in both: 2 × 4 in the notebook, made for a T4 with 16 GB, and 4 × 2
         lr_scheduler_type="cosine",  # as Zephyr's recipe; Unsloth's notebook decays linearly
     ),
 )

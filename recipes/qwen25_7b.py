@@ -13,8 +13,7 @@ RECIPE = Recipe(
     ),
     train=Train(
         learning_rate=2e-4,  # same notebook, and QLoRA's table 9 for 7B
-        per_device_train_batch_size=2,  # same notebook, made for a T4 with 16 GB
-        gradient_accumulation_steps=4,  # effective batch size 8, as in the notebook
+        effective_batch_size=8,  # as in the notebook (2 × 4)
         lr_scheduler_type="cosine",  # as alignment-handbook's Zephyr 7B QLoRA recipe; Unsloth's notebook decays linearly
     ),
 )

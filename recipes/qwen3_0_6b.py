@@ -19,8 +19,7 @@ RECIPE = Recipe(
         # A rule of thumb, not measured here: ten times (LoRA Without Regret) the 5e-5 with which Unsloth's notebook
         # Qwen3_(0_6B)-Phone_Deployment tunes all weights. The fit in tinker-cookbook's get_lr gives 5.3e-4 at hidden size 1024.
         learning_rate=5e-4,
-        per_device_train_batch_size=4,  # Unsloth's guide: 2 or 4 for shorter rows
-        gradient_accumulation_steps=2,  # effective batch size 8, as in Unsloth's notebooks (2 × 4)
+        effective_batch_size=8,  # as in Unsloth's notebooks (2 × 4)
         lr_scheduler_type="cosine",  # as alignment-handbook's Zephyr 7B QLoRA recipe; Unsloth's notebooks decay linearly
     ),
 )

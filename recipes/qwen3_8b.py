@@ -18,8 +18,7 @@ RECIPE = Recipe(
     ),
     train=Train(
         learning_rate=2e-4,  # as in both, where the second advises 2e-5 for long runs
-        per_device_train_batch_size=2,  # as in both
-        gradient_accumulation_steps=4,  # effective batch size 8, as in both
+        effective_batch_size=8,  # as in both (2 × 4)
         lr_scheduler_type="cosine",  # as alignment-handbook's Zephyr 7B QLoRA recipe; Unsloth's notebooks decay linearly
     ),
 )

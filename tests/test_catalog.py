@@ -123,7 +123,7 @@ def test_a_file_of_another_kind_is_no_recipe(tmp_path: Path):
         ("LR", "train.learning_rate"),
         ("train.lr", "train.learning_rate"),
         ("epochs", "train.num_train_epochs"),
-        ("batch_size", "train.per_device_train_batch_size"),
+        ("batch_size", "train.effective_batch_size"),
         ("rank", "lora.r"),
         ("alpha", "lora.lora_alpha"),
         ("dropout", "lora.lora_dropout"),

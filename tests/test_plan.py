@@ -68,9 +68,9 @@ def test_the_whole_plan_of_an_8b_qlora_run_on_a_card(hardware: Hardware, device:
         "max_seq_length": (512, "p95 of your rows is 402; ×1.2, rounded up"),
         "num_train_epochs": (4.0, "450 training rows; early stopping may end it sooner"),
         "max_steps": (228, "4 epochs of 57 steps"),
-        "per_device_train_batch_size": (2, "recipe"),
-        "gradient_accumulation_steps": (4, "recipe; effective batch size 8"),
-        "per_device_eval_batch_size": (2, "as in training; it keeps no activations, so it needs less"),
+        "per_device_train_batch_size": (8, "4,096 tokens a forward pass; more rows at once than 4,096 tokens are no faster"),
+        "gradient_accumulation_steps": (1, "effective batch size 8"),
+        "per_device_eval_batch_size": (8, "as in training; it keeps no activations, so it needs less"),
         "learning_rate": (2e-4, "recipe; peak, after the warm-up"),
         "lr_scheduler_type": ("cosine", "recipe; warm-up 12 of 228 steps"),
         "optim": ("paged_adamw_8bit", "a quarter of AdamW's memory, paged to the host when the card is full (QLoRA)"),
@@ -108,8 +108,8 @@ def test_the_whole_plan_of_a_small_lora_run_without_a_gpu(hardware: Hardware, de
         "max_seq_length": (128, "p95 of your rows is 100; ×1.2, rounded up"),
         "num_train_epochs": (4.0, "180 training rows; early stopping may end it sooner"),
         "max_steps": (92, "4 epochs of 23 steps"),
-        "per_device_train_batch_size": (8, "recipe"),
-        "gradient_accumulation_steps": (1, "recipe; effective batch size 8"),
+        "per_device_train_batch_size": (8, "1,024 tokens a forward pass; more rows at once than 4,096 tokens are no faster"),
+        "gradient_accumulation_steps": (1, "effective batch size 8"),
         "per_device_eval_batch_size": (8, "as in training; it keeps no activations, so it needs less"),
         "learning_rate": (2e-3, "recipe; peak, after the warm-up"),
         "lr_scheduler_type": ("cosine", "recipe; warm-up 5 of 92 steps"),
@@ -231,21 +231,45 @@ def test_an_epoch_has_a_step_for_a_part_of_a_batch_too():
 
 
 def test_fewer_rows_than_a_forward_pass_make_one_batch():
-    found = plan("train.per_device_train_batch_size=8", rows=3)
+    found = plan("train.per_device_train_batch_size=8", "train.gradient_accumulation_steps=1", rows=3)
     assert said(found.per_device_train_batch_size) == (3, "only 3 training rows; the recipe says 8")
-    assert said(found.gradient_accumulation_steps) == (1, "one batch is all there is")
+    assert said(found.gradient_accumulation_steps) == (1, "recipe; effective batch size 3")
     assert said(found.max_steps) == (5, "5 epochs of 1 step")
 
 
 def test_fewer_rows_than_a_step_make_fewer_forward_passes():
-    found = plan(rows=5)
+    found = plan("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=4", rows=5)
     assert said(found.per_device_train_batch_size) == (2, "recipe")
     assert said(found.gradient_accumulation_steps) == (3, "only 5 training rows; the recipe says 4")
     assert found.max_steps.value == 5
 
 
-def test_rows_for_exactly_one_step_change_nothing():
-    assert said(plan(rows=8).gradient_accumulation_steps) == (4, "recipe; effective batch size 8")
+def test_fewer_rows_than_the_effective_batch_size_are_one_step():
+    found = plan(rows=5)
+    assert (found.per_device_train_batch_size.value, said(found.gradient_accumulation_steps)) == (
+        5,
+        (1, "effective batch size 5; only 5 training rows"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "micro_batch", "accumulation"),
+    [
+        (("train.per_device_train_batch_size=2",), 2, (4, "effective batch size 8")),
+        (("train.per_device_train_batch_size=3",), 3, (3, "effective batch size 9; 8 rows don't divide by 3")),
+        (("train.gradient_accumulation_steps=4",), 2, (4, "recipe; effective batch size 8")),
+        (("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=4"), 2, (4, "recipe; effective batch size 8")),
+        (("train.per_device_train_batch_size=4", "train.gradient_accumulation_steps=4"), 4, (4, "recipe; effective batch size 16")),
+        (
+            ("train.per_device_train_batch_size=4", "train.gradient_accumulation_steps=4", "train.effective_batch_size=32"),
+            4,
+            (4, "recipe; effective batch size 16; the recipe's effective_batch_size 32 is not used"),
+        ),
+    ],
+)
+def test_what_is_set_by_hand_of_the_batch_is_obeyed(settings: tuple[str, ...], micro_batch: int, accumulation: tuple[int, str]):
+    found = plan(*settings)
+    assert (found.per_device_train_batch_size.value, said(found.gradient_accumulation_steps)) == (micro_batch, accumulation)
 
 
 def test_the_evaluation_batch_is_the_training_batch_unless_asked_for():
@@ -311,7 +335,8 @@ def test_a_run_without_warm_up_or_without_anything_else_says_so():
 
 @pytest.mark.parametrize(("memory_bytes", "checkpointing"), [(24 * GIB, False), (3 * GIB, True)])
 def test_without_a_gpu_checkpointing_goes_by_memory(memory_bytes: int, checkpointing: bool):
-    found = plan(model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=memory_bytes)).gradient_checkpointing
+    machine = replace(CPU, memory_bytes=memory_bytes)
+    found = plan("train.per_device_train_batch_size=2", model=SMALL, backend=PEFT, hardware=machine).gradient_checkpointing
     need = 2 * 512 * 30 * 4 * (10 * 576 + 6 * 1536) / GIB  # tokens × layers × bytes a token and layer
     total = memory_bytes // GIB
     reason = f"activations would need about {need:.1f} of {total} GiB"
@@ -324,7 +349,10 @@ def test_without_a_gpu_checkpointing_goes_by_memory(memory_bytes: int, checkpoin
 def test_half_of_the_memory_is_where_checkpointing_begins():
     need = 2 * 512 * 30 * 4 * (10 * 576 + 6 * 1536)
     found = [
-        plan(model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=2 * need + more)).gradient_checkpointing.value for more in (0, 2)
+        plan(
+            "train.per_device_train_batch_size=2", model=SMALL, backend=PEFT, hardware=replace(CPU, memory_bytes=2 * need + more)
+        ).gradient_checkpointing.value
+        for more in (0, 2)
     ]
     assert found == [True, False]
 

@@ -21,16 +21,16 @@ FOLDER = Path(unsloth_ft.recipes.__path__[0])
 
 # name, module, hub id, load_in_4bit, learning rate, rows a forward pass, forward passes a step
 RECIPES = [
-    ("llama31-8b", "llama31_8b", "meta-llama/Llama-3.1-8B-Instruct", True, 2e-4, 2, 4),
-    ("llama32-1b", "llama32_1b", "meta-llama/Llama-3.2-1B-Instruct", False, 5e-4, 4, 2),
-    ("llama32-3b", "llama32_3b", "meta-llama/Llama-3.2-3B-Instruct", True, 2e-4, 2, 4),
-    ("mistral-7b", "mistral_7b", "mistralai/Mistral-7B-Instruct-v0.3", True, 2e-4, 2, 4),
-    ("qwen25-0.5b", "qwen25_0_5b", "Qwen/Qwen2.5-0.5B-Instruct", False, 5e-4, 4, 2),
-    ("qwen25-7b", "qwen25_7b", "Qwen/Qwen2.5-7B-Instruct", True, 2e-4, 2, 4),
-    ("qwen3-0.6b", "qwen3_0_6b", "Qwen/Qwen3-0.6B", False, 5e-4, 4, 2),
-    ("qwen3-4b", "qwen3_4b", "Qwen/Qwen3-4B", True, 2e-4, 2, 4),
-    ("qwen3-8b", "qwen3_8b", "Qwen/Qwen3-8B", True, 2e-4, 2, 4),
-    ("smollm2-135m", "smollm2_135m", "HuggingFaceTB/SmolLM2-135M-Instruct", False, 2e-3, 8, 1),
+    ("llama31-8b", "llama31_8b", "meta-llama/Llama-3.1-8B-Instruct", True, 2e-4),
+    ("llama32-1b", "llama32_1b", "meta-llama/Llama-3.2-1B-Instruct", False, 5e-4),
+    ("llama32-3b", "llama32_3b", "meta-llama/Llama-3.2-3B-Instruct", True, 2e-4),
+    ("mistral-7b", "mistral_7b", "mistralai/Mistral-7B-Instruct-v0.3", True, 2e-4),
+    ("qwen25-0.5b", "qwen25_0_5b", "Qwen/Qwen2.5-0.5B-Instruct", False, 5e-4),
+    ("qwen25-7b", "qwen25_7b", "Qwen/Qwen2.5-7B-Instruct", True, 2e-4),
+    ("qwen3-0.6b", "qwen3_0_6b", "Qwen/Qwen3-0.6B", False, 5e-4),
+    ("qwen3-4b", "qwen3_4b", "Qwen/Qwen3-4B", True, 2e-4),
+    ("qwen3-8b", "qwen3_8b", "Qwen/Qwen3-8B", True, 2e-4),
+    ("smollm2-135m", "smollm2_135m", "HuggingFaceTB/SmolLM2-135M-Instruct", False, 2e-3),
 ]
 NAMES = [row[0] for row in RECIPES]
 FILES = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
@@ -72,17 +72,17 @@ def test_the_ten_recipes_are_the_files_of_the_folder():
     assert FILES == sorted(f"{row[1]}.py" for row in RECIPES)
 
 
-@pytest.mark.parametrize(("name", "module", "model", "load_in_4bit", "learning_rate", "micro_batch", "accumulation"), RECIPES)
+@pytest.mark.parametrize(("name", "module", "model", "load_in_4bit", "learning_rate"), RECIPES)
 def test_a_recipe_is_found_by_its_typed_name_with_these_values(
-    name: str, module: str, model: str, load_in_4bit: bool, learning_rate: float, micro_batch: int, accumulation: int
+    name: str, module: str, model: str, load_in_4bit: bool, learning_rate: float
 ):
     entry = catalog.find(name)
     assert (entry.name, entry.source) == (name, "built in")
     assert entry.recipe.model == model
     assert entry.recipe.load_in_4bit is load_in_4bit
     assert entry.recipe.train.learning_rate == learning_rate
-    assert (entry.recipe.train.per_device_train_batch_size, entry.recipe.train.gradient_accumulation_steps) == (micro_batch, accumulation)
-    assert entry.recipe.effective_batch_size == 8
+    train = entry.recipe.train
+    assert (train.effective_batch_size, train.per_device_train_batch_size, train.gradient_accumulation_steps) == (8, None, None)
 
 
 @pytest.mark.parametrize(("name", "module"), [row[:2] for row in RECIPES])

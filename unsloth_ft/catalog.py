@@ -25,7 +25,7 @@ ENTRY_POINTS = "unsloth_ft.recipes"
 # What people type elsewhere for a field of ours; spelling alone does not lead from one to the other.
 OTHER_NAMES = {
     "alpha": "lora.lora_alpha",
-    "batch_size": "train.per_device_train_batch_size",
+    "batch_size": "train.effective_batch_size",
     "dropout": "lora.lora_dropout",
     "epochs": "train.num_train_epochs",
     "grad_accum": "train.gradient_accumulation_steps",

@@ -21,6 +21,7 @@ LENGTH_MARGIN = 1.2  # over the 95th percentile
 # Activation bytes a token and layer without checkpointing: 4 × (10 × hidden + 6 × intermediate). Fitted to the peak of
 # SmolLM2-135M on a CPU (bf16 base, float32 adapters on all seven projections): 1.75 MB a token over its 30 layers.
 ACTIVATION_HIDDEN, ACTIVATION_INTERMEDIATE, ACTIVATION_BYTES = 10, 6, 4
+MICRO_BATCH_TOKENS = 4096  # a larger product is no faster for each token
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
         raise UserError("train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out.")
     dtype = training_dtype(recipe.dtype, hardware)
     length = _max_seq_length(recipe, data, model)
-    micro_batch, accumulation = _batch(recipe, data)
+    micro_batch, accumulation = _batch(recipe, data, length.value)
     steps_per_epoch = max(1, math.ceil(data.train_rows / (micro_batch.value * accumulation.value)))
     epochs = _epochs(recipe, data)
     steps = _max_steps(recipe, epochs.value, steps_per_epoch)
@@ -162,19 +163,50 @@ def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decis
     return Decision(wanted, f"p95 of your rows is {data.length_p95}; ×{LENGTH_MARGIN}, rounded up")
 
 
-def _batch(recipe: Recipe, data: DataFacts) -> tuple[Decision[int], Decision[int]]:
-    micro, accumulation = recipe.train.per_device_train_batch_size, recipe.train.gradient_accumulation_steps
-    if data.train_rows < micro:
-        return Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}"), Decision(
-            1, "one batch is all there is"
-        )
-    if data.train_rows < micro * accumulation:
-        reason = f"only {data.train_rows} training rows; the recipe says {accumulation}"
-        return Decision(micro, "recipe"), Decision(math.ceil(data.train_rows / micro), reason)
-    return (
-        Decision(micro, "recipe"),
-        Decision(accumulation, f"recipe; effective batch size {micro * accumulation}"),
-    )
+def _batch(recipe: Recipe, data: DataFacts, length: int) -> tuple[Decision[int], Decision[int]]:
+    """(rows a forward pass, forward passes a step). What is set by hand is obeyed, as far as there are rows for it."""
+    train = recipe.train
+    micro, accumulation = train.per_device_train_batch_size, train.gradient_accumulation_steps
+    if micro is None:
+        chosen = _micro_batch(rows_of_a_step(recipe, data), accumulation, length)
+    elif micro > data.train_rows:
+        chosen = Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}")
+    else:
+        chosen = Decision(micro, "recipe")
+    return chosen, _accumulation(recipe, data, chosen.value)
+
+
+def rows_of_a_step(recipe: Recipe, data: DataFacts) -> int:
+    """The effective batch size: the recipe's, or the product of what is set by hand; never more than there are rows."""
+    train = recipe.train
+    micro, accumulation = train.per_device_train_batch_size, train.gradient_accumulation_steps
+    asked = micro * accumulation if micro and accumulation else train.effective_batch_size
+    return min(asked, data.train_rows)
+
+
+def _micro_batch(rows: int, accumulation: int | None, length: int) -> Decision[int]:
+    if accumulation:
+        return Decision(max(1, rows // accumulation), f"{rows} rows a step in {accumulation} forward passes, as the recipe says")
+    sizes = [size for size in range(rows, 0, -1) if rows % size == 0]
+    size = next((size for size in sizes if size * length <= MICRO_BATCH_TOKENS), 1)
+    return Decision(size, f"{size * length:,} tokens a forward pass; more rows at once than {MICRO_BATCH_TOKENS:,} tokens are no faster")
+
+
+def _accumulation(recipe: Recipe, data: DataFacts, micro: int) -> Decision[int]:
+    asked, rows = recipe.train.gradient_accumulation_steps, rows_of_a_step(recipe, data)
+    needed = math.ceil(rows / micro)
+    if asked and needed >= asked:
+        unused = recipe.train.effective_batch_size
+        instead = f"; the recipe's effective_batch_size {unused} is not used" if unused not in (micro * asked, 8) else ""
+        return Decision(asked, f"recipe; effective batch size {micro * asked}{instead}")
+    if asked:
+        reason = f"only {data.train_rows} training rows; the recipe says {asked}"
+        return Decision(needed, "one batch is all there is" if needed == 1 else reason)
+    if needed * micro != recipe.train.effective_batch_size:
+        few = data.train_rows < recipe.train.effective_batch_size
+        why = f"only {data.train_rows} training rows" if few else f"{recipe.train.effective_batch_size} rows don't divide by {micro}"
+        return Decision(needed, f"effective batch size {needed * micro}; {why}")
+    return Decision(needed, f"effective batch size {needed * micro}")
 
 
 def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:

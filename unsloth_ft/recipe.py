@@ -69,10 +69,12 @@ class Train(Section):
     """None: by the number of rows."""
     max_steps: Whole = -1
     """Stop after so many optimizer steps; -1: by the epochs."""
-    per_device_train_batch_size: Count = 2
-    """Rows a forward pass."""
-    gradient_accumulation_steps: Count = 4
-    """Forward passes an optimizer step; effective batch size = this × per_device_train_batch_size."""
+    effective_batch_size: Count = 8
+    """Rows an optimizer step; 8 as in Unsloth's notebooks (2 × 4)."""
+    per_device_train_batch_size: Count | None = None
+    """Rows a forward pass; None: by memory. Set together with gradient_accumulation_steps, their product is the effective batch size."""
+    gradient_accumulation_steps: Count | None = None
+    """Forward passes an optimizer step; None: as many as the effective batch size takes."""
     per_device_eval_batch_size: Count | None = None
     """None: the training batch size."""
     lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
@@ -87,6 +89,8 @@ class Train(Section):
     """None: paged 8-bit AdamW on a GPU, torch's fused AdamW on a CPU."""
     gradient_checkpointing: Literal["unsloth", True, False] | None = None
     """"unsloth": Unsloth's offloading checkpointing; None: by backend and memory."""
+    padding_free: bool | None = None
+    """Rows laid end to end, so that no padding is computed; None: wherever the backend can."""
     packing: bool = False
     """Several rows in one sequence; not built yet, so True is refused and never ignored."""
     eval_steps: Count | None = None
@@ -172,11 +176,6 @@ class Recipe(Section):
         if not model.strip():
             raise ValueError("empty; a hub id or a folder was expected")
         return model
-
-    @property
-    def effective_batch_size(self) -> int:
-        """Rows an optimizer step, on one device."""
-        return self.train.per_device_train_batch_size * self.train.gradient_accumulation_steps
 
     @property
     def lora_scale(self) -> float:

@@ -96,7 +96,7 @@ VALUES = [
         "names from elsewhere",
         "RUN --set epochs=3 --set batch_size=4",
         f'--set epochs=3: no recipe field "epochs". Did you mean train.num_train_epochs? {SHOW}\n'
-        f'--set batch_size=4: no recipe field "batch_size". Did you mean train.per_device_train_batch_size? {SHOW}',
+        f'--set batch_size=4: no recipe field "batch_size". Did you mean train.effective_batch_size? {SHOW}',
     ),
     Call("rank 0", "RUN --set lora.r=0", "--set: lora.r is 0; input should be greater than or equal to 1."),
     Call("rank true", "RUN --set lora.r=true", "--set: lora.r is true; expected a number."),
