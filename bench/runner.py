@@ -26,15 +26,16 @@ from unsloth_ft.hardware import Hardware
 from unsloth_ft.plan import training_dtype
 from unsloth_ft.record import now, versions, without_folders
 
-# What a case measures -> the program that measures it.
+# What a case measures -> the program that measures it; matmul: the rate that training steps are held against.
 WORKERS = {
+    "matmul": "unsloth_ft.bench.matmul_worker",
     "training": "unsloth_ft.bench.leg_worker",
     "context": "unsloth_ft.bench.context_worker",
     "data": "unsloth_ft.bench.command_worker",
     "export": "unsloth_ft.bench.command_worker",
     "startup": "unsloth_ft.bench.command_worker",
 }
-MATMUL_WORKER = "unsloth_ft.bench.matmul_worker"
+OF_STEPS = ("training", "context")
 MATMUL_SECONDS = 120  # a limit; it takes a few
 ANSWER_SECONDS = 1800  # Unsloth compiles for minutes on a GPU; what takes half an hour hangs
 KNOWN = {one.name for one in fields(Measurement)}
@@ -129,7 +130,7 @@ class Bench:
     def measure_matmul(self) -> None:
         """What the machine's matrix product reaches, in a process of its own; unknown where that fails."""
         dtype = training_dtype(None, self.call.hardware).value
-        command = [sys.executable, "-m", MATMUL_WORKER, self.call.device, dtype]
+        command = [sys.executable, "-m", self.call.workers["matmul"], self.call.device, dtype]
         limit = min(MATMUL_SECONDS, self.call.seconds_left)
         if limit <= 0:
             return
@@ -237,7 +238,8 @@ def run(call: Call, rounds: Sequence[Round], *, tell: Callable[[str], None]) -> 
     facts = {"git": machine.git(), "machine": machine.facts(call.hardware, threads=call.threads) | {"load_at_start": before.as_json()}}
     total = sum(len(one.case.legs) * one.case.repeats for one in rounds)
     with tempfile.TemporaryDirectory(prefix="unsloth-ft-bench-") as folder, _bench(Bench(call, Path(folder), tell, facts)) as bench:
-        bench.measure_matmul()
+        if any(round_.case.measures in OF_STEPS for round_ in rounds):
+            bench.measure_matmul()
         number = 0
         for round_ in rounds:
             if call.keep_loaded and call.seconds_left > 0:

@@ -17,6 +17,7 @@ from unsloth_ft.bench.schedule import Round, in_turn, rounds
 from unsloth_ft.hardware import Hardware
 
 CPU = Hardware(gpus=(), cpu_name="a CPU", cpu_count=2, cpu_has_bfloat16=False, memory_bytes=2**34)
+WORKER = "tests.bench.protocol_worker"
 CASE = Case(what="Does the runner work?", repeats=3)
 
 
@@ -42,7 +43,7 @@ def measure(home: Path) -> Callable[..., list[Measurement]]:
 
 
 def call(home: Path, **changed: object) -> Call:
-    values = {"workers": {"training": "tests.bench.protocol_worker"}, "busy_ok": True, "sample_seconds": 0.02}
+    values = {"workers": dict.fromkeys(("training", "startup", "matmul"), WORKER), "busy_ok": True, "sample_seconds": 0.02}
     values |= {"models": {CASE.recipe: home / "models" / "tiny"}}
     common = {"run": "a-run", "out": home / "out", "command": ["unsloth-ft", "bench", "run"], "hardware": CPU, "threads": 2}
     return Call(**(common | values | changed))  # type: ignore[arg-type]
@@ -117,6 +118,14 @@ def test_a_measurement_is_in_its_file_as_it_was_yielded(measure: Callable[..., l
     assert only.case_values["what"] == "Does the runner work?"
 
 
+def test_the_matmul_rate_is_measured_where_steps_are_and_only_there(measure: Callable[..., list[Measurement]]):
+    (step,) = measure(case("a", repeats=1))
+    asked = case("a", repeats=1).model_copy(update={"measures": "startup"})
+    (start,) = measure(asked)
+    assert step.setup["asked"]["matmul_flops_per_second"] == 1e12
+    assert start.setup["asked"]["matmul_flops_per_second"] is None
+
+
 def test_a_file_is_there_before_the_next_turn_begins(home: Path):
     running = run(call(home), [Round("a-case", case("a", "b"), {})], tell=lambda line: None)
     first = next(running)
@@ -180,8 +189,8 @@ def test_a_leg_that_dies_while_all_are_loaded_says_why_and_is_not_waited_for(mea
 
 
 def test_a_leg_that_hangs_while_all_are_loaded_is_not_out_of_memory(measure: Callable[..., list[Measurement]]):
-    hung, good = measure(case("hangs-at-ready", "good", repeats=1), keep_loaded=True, answer_seconds=3)
-    assert (hung.outcome, hung.error) == ("failed", "no answer within 3 s; ended.")
+    hung, good = measure(case("hangs-at-ready", "good", repeats=1), keep_loaded=True, answer_seconds=1)
+    assert (hung.outcome, hung.error) == ("failed", "no answer within 1 s; ended.")
     assert good.outcome == "done"
 
 
@@ -192,15 +201,15 @@ def test_a_leg_that_died_is_started_again_in_the_next_repeat(measure: Callable[.
 
 
 def test_a_leg_that_hangs_is_ended_with_what_it_started(measure: Callable[..., list[Measurement]], home: Path):
-    hung, good = measure(case("hangs-at-0", "good", repeats=1), answer_seconds=3)
-    assert (hung.outcome, hung.error) == ("failed", "no answer within 3 s; ended.")
+    hung, good = measure(case("hangs-at-0", "good", repeats=1), answer_seconds=1)
+    assert (hung.outcome, hung.error) == ("failed", "no answer within 1 s; ended.")
     assert good.outcome == "done"
     assert not is_running(int((home / "child.txt").read_text()))
 
 
 def test_what_is_not_begun_when_the_budget_ends_is_recorded_as_no_time(measure: Callable[..., list[Measurement]], home: Path):
     said: list[str] = []
-    measured = measure(case("hangs-at-0", "good", repeats=1), end=time.monotonic() + 5, said=said)
+    measured = measure(case("hangs-at-0", "good", repeats=1), end=time.monotonic() + 2, said=said)
     assert [(each.leg, each.outcome, each.error) for each in measured] == [
         ("hangs-at-0", "no_time", "the time budget ended while it ran"),
         ("good", "no_time", "0 s were left"),
