@@ -1,7 +1,7 @@
 """The real architecture of each recipe's base model: config.json in values, and the name and shape of every weight.
 
-The values are those of the model's config.json on the hub (https://huggingface.co/<model>/blob/main/config.json). The parameter counts that
-the hub shows beside each model follow from them; tests/bench/test_architectures.py holds that.
+The sizes are `unsloth_ft.known_models`'; what stands here beside them is of the same config.json
+(https://huggingface.co/<model>/blob/main/config.json).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from unsloth_ft import catalog
 from unsloth_ft.errors import UserError
+from unsloth_ft.known_models import KNOWN
+from unsloth_ft.model_facts import WITH_HEAD_NORMS, WITH_QKV_BIAS, ModelFacts
 
 # What bitsandbytes' BitsAndBytesConfig writes for QLoRA's setting (arXiv 2305.14314): NF4, double quantization, computing in bfloat16.
 NF4_CONFIG = {
@@ -48,51 +50,33 @@ class Parameter:
 class Architecture:
     """config.json's fields that decide weights and computation, under their upstream names."""
 
-    hf_class: str
+    facts: ModelFacts
     model_type: str
     tokens: str
     """Which special tokens, a key of synth_tokenizer.SPECIAL."""
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    vocab_size: int
-    max_position_embeddings: int
     rope_parameters: dict[str, Any]
-    head_dim: int | None = None
-    """None where config.json has none: hidden_size / num_attention_heads."""
-    tie_word_embeddings: bool = False
+    names_head_dim: bool = False
+    """Whether config.json has a head_dim; else it is hidden_size / num_attention_heads."""
     rms_norm_eps: float = 1e-5
     initializer_range: float = 0.02
     """Standard deviation of a new weight: keeps activations on the scale that the architecture was made for."""
-    qkv_bias: bool = False
-    """Qwen2: biases on q, k and v, which its config.json does not mention."""
-    head_norms: bool = False
-    """Qwen3: a norm over each head of q and k."""
     more: dict[str, Any] = field(default_factory=dict)
     """Further fields of the published config.json."""
-
-    @property
-    def heads(self) -> tuple[int, int]:
-        """Width of q, and of k and v: all heads together."""
-        head_dim = self.head_dim or self.hidden_size // self.num_attention_heads
-        return self.num_attention_heads * head_dim, self.num_key_value_heads * head_dim
 
     def config(self, *, layers: int, quantized: bool) -> dict[str, Any]:
         """config.json with so many layers, as transformers 5 writes it (rope_parameters, dtype)."""
         values = {
-            "architectures": [self.hf_class],
+            "architectures": [self.facts.architecture],
             "model_type": self.model_type,
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
+            "hidden_size": self.facts.hidden_size,
+            "intermediate_size": self.facts.intermediate_size,
             "num_hidden_layers": layers,
-            "num_attention_heads": self.num_attention_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "vocab_size": self.vocab_size,
-            "max_position_embeddings": self.max_position_embeddings,
+            "num_attention_heads": self.facts.num_attention_heads,
+            "num_key_value_heads": self.facts.num_key_value_heads,
+            "vocab_size": self.facts.vocab_size,
+            "max_position_embeddings": self.facts.max_position_embeddings,
             "rope_parameters": self.rope_parameters,
-            "tie_word_embeddings": self.tie_word_embeddings,
+            "tie_word_embeddings": self.facts.tie_word_embeddings,
             "rms_norm_eps": self.rms_norm_eps,
             "initializer_range": self.initializer_range,
             "hidden_act": "silu",
@@ -103,37 +87,38 @@ class Architecture:
             "transformers_version": "5.17.0",
             **self.more,
         }
-        values |= {"head_dim": self.head_dim} if self.head_dim else {}
+        values |= {"head_dim": self.facts.head_dim} if self.names_head_dim else {}
         return values | ({"quantization_config": NF4_CONFIG} if quantized else {})
 
     def parameters(self, layers: int) -> Iterator[Parameter]:
         """Every weight of a checkpoint with so many layers, in the order in which a forward pass needs them."""
-        yield Parameter("model.embed_tokens.weight", (self.vocab_size, self.hidden_size), "embedding")
+        facts = self.facts
+        yield Parameter("model.embed_tokens.weight", (facts.vocab_size, facts.hidden_size), "embedding")
         for layer in range(layers):
             yield from self._layer(f"model.layers.{layer}")
-        yield Parameter("model.norm.weight", (self.hidden_size,), "norm")
-        if not self.tie_word_embeddings:
-            yield Parameter("lm_head.weight", (self.vocab_size, self.hidden_size), "output")
+        yield Parameter("model.norm.weight", (facts.hidden_size,), "norm")
+        if not facts.tie_word_embeddings:
+            yield Parameter("lm_head.weight", (facts.vocab_size, facts.hidden_size), "output")
 
     def _layer(self, prefix: str) -> Iterator[Parameter]:
-        hidden, wide = self.hidden_size, self.intermediate_size
-        query, key = self.heads
+        facts = self.facts
+        hidden = facts.hidden_size
         yield Parameter(f"{prefix}.input_layernorm.weight", (hidden,), "norm")
-        for name, width in (("q", query), ("k", key), ("v", key)):
+        for name, width in (("q", facts.query_width), ("k", facts.key_width), ("v", facts.key_width)):
             yield Parameter(f"{prefix}.self_attn.{name}_proj.weight", (width, hidden), "linear")
-            if self.qkv_bias:
+            if facts.architecture in WITH_QKV_BIAS:
                 yield Parameter(f"{prefix}.self_attn.{name}_proj.bias", (width,), "bias")
-            if self.head_norms and name != "v":
-                yield Parameter(f"{prefix}.self_attn.{name}_norm.weight", (query // self.num_attention_heads,), "norm")
-        yield Parameter(f"{prefix}.self_attn.o_proj.weight", (hidden, query), "linear")
+            if facts.architecture in WITH_HEAD_NORMS and name != "v":
+                yield Parameter(f"{prefix}.self_attn.{name}_norm.weight", (facts.head_dim,), "norm")
+        yield Parameter(f"{prefix}.self_attn.o_proj.weight", (hidden, facts.query_width), "linear")
         yield Parameter(f"{prefix}.post_attention_layernorm.weight", (hidden,), "norm")
-        yield Parameter(f"{prefix}.mlp.gate_proj.weight", (wide, hidden), "linear")
-        yield Parameter(f"{prefix}.mlp.up_proj.weight", (wide, hidden), "linear")
-        yield Parameter(f"{prefix}.mlp.down_proj.weight", (hidden, wide), "linear")
+        yield Parameter(f"{prefix}.mlp.gate_proj.weight", (facts.intermediate_size, hidden), "linear")
+        yield Parameter(f"{prefix}.mlp.up_proj.weight", (facts.intermediate_size, hidden), "linear")
+        yield Parameter(f"{prefix}.mlp.down_proj.weight", (hidden, facts.intermediate_size), "linear")
 
 
-def _llama3(*, factor: float, **sizes: Any) -> Architecture:
-    """Llama 3.1 and 3.2: 128,256 tokens, 128 Ki positions, rotary frequencies scaled from 8 Ki by `factor`."""
+def _llama3(model: str, *, factor: float, names_head_dim: bool) -> Architecture:
+    """Llama 3.1 and 3.2: rotary frequencies scaled from 8 Ki positions by `factor`."""
     rope = {
         "rope_type": "llama3",
         "rope_theta": 500000.0,
@@ -142,149 +127,57 @@ def _llama3(*, factor: float, **sizes: Any) -> Architecture:
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     }
-    return Architecture(
-        "LlamaForCausalLM",
-        "llama",
-        "llama3",
-        vocab_size=128256,
-        max_position_embeddings=131072,
-        rope_parameters=rope,
-        more={"attention_bias": False, "mlp_bias": False},
-        **sizes,
-    )
+    more = {"attention_bias": False, "mlp_bias": False}
+    return Architecture(KNOWN[model], "llama", "llama3", rope_parameters=rope, names_head_dim=names_head_dim, more=more)
 
 
-def _qwen2(*, max_window_layers: int, **sizes: Any) -> Architecture:
-    """Qwen2.5 Instruct: biases on q, k and v; its sliding window is switched off."""
+def _qwen2(model: str, *, max_window_layers: int) -> Architecture:
+    """Qwen2.5 Instruct: its sliding window is switched off."""
     return Architecture(
-        "Qwen2ForCausalLM",
+        KNOWN[model],
         "qwen2",
         "qwen2",
-        max_position_embeddings=32768,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
         rms_norm_eps=1e-6,
-        qkv_bias=True,
         more={"use_sliding_window": False, "max_window_layers": max_window_layers},
-        **sizes,
     )
 
 
-def _qwen3(*, max_window_layers: int, **sizes: Any) -> Architecture:
-    """Qwen3: heads of 128 with a norm each, no biases."""
+def _qwen3(model: str) -> Architecture:
+    """Qwen3: its sliding window is switched off, for all layers."""
+    facts = KNOWN[model]
     return Architecture(
-        "Qwen3ForCausalLM",
+        facts,
         "qwen3",
         "qwen3",
-        vocab_size=151936,
-        max_position_embeddings=40960,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
-        num_key_value_heads=8,
-        head_dim=128,
+        names_head_dim=True,
         rms_norm_eps=1e-6,
-        head_norms=True,
-        more={"attention_bias": False, "use_sliding_window": False, "max_window_layers": max_window_layers},
-        **sizes,
+        more={"attention_bias": False, "use_sliding_window": False, "max_window_layers": facts.num_hidden_layers},
     )
 
 
+MISTRAL = "mistralai/Mistral-7B-Instruct-v0.3"
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ARCHITECTURES = {
-    "meta-llama/Llama-3.1-8B-Instruct": _llama3(
-        factor=8.0,
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-    ),
-    "meta-llama/Llama-3.2-3B-Instruct": _llama3(
-        factor=32.0,
-        hidden_size=3072,
-        intermediate_size=8192,
-        num_hidden_layers=28,
-        num_attention_heads=24,
-        num_key_value_heads=8,
-        head_dim=128,
-        tie_word_embeddings=True,
-    ),
-    "meta-llama/Llama-3.2-1B-Instruct": _llama3(
-        factor=32.0,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=64,
-        tie_word_embeddings=True,
-    ),
-    "mistralai/Mistral-7B-Instruct-v0.3": Architecture(
-        "MistralForCausalLM",
+    "meta-llama/Llama-3.1-8B-Instruct": _llama3("meta-llama/Llama-3.1-8B-Instruct", factor=8.0, names_head_dim=False),
+    "meta-llama/Llama-3.2-3B-Instruct": _llama3("meta-llama/Llama-3.2-3B-Instruct", factor=32.0, names_head_dim=True),
+    "meta-llama/Llama-3.2-1B-Instruct": _llama3("meta-llama/Llama-3.2-1B-Instruct", factor=32.0, names_head_dim=True),
+    MISTRAL: Architecture(
+        KNOWN[MISTRAL],
         "mistral",
         "mistral-v3",
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=32768,
-        max_position_embeddings=32768,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
         more={"sliding_window": None},
     ),
-    "Qwen/Qwen2.5-7B-Instruct": _qwen2(
-        hidden_size=3584,
-        intermediate_size=18944,
-        num_hidden_layers=28,
-        num_attention_heads=28,
-        num_key_value_heads=4,
-        vocab_size=152064,
-        max_window_layers=28,
-    ),
-    "Qwen/Qwen2.5-0.5B-Instruct": _qwen2(
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        vocab_size=151936,
-        max_window_layers=21,
-        tie_word_embeddings=True,
-    ),
-    "Qwen/Qwen3-8B": _qwen3(
-        hidden_size=4096,
-        intermediate_size=12288,
-        num_hidden_layers=36,
-        num_attention_heads=32,
-        max_window_layers=36,
-    ),
-    "Qwen/Qwen3-4B": _qwen3(
-        hidden_size=2560,
-        intermediate_size=9728,
-        num_hidden_layers=36,
-        num_attention_heads=32,
-        max_window_layers=36,
-        tie_word_embeddings=True,
-    ),
-    "Qwen/Qwen3-0.6B": _qwen3(
-        hidden_size=1024,
-        intermediate_size=3072,
-        num_hidden_layers=28,
-        num_attention_heads=16,
-        max_window_layers=28,
-        tie_word_embeddings=True,
-    ),
-    "HuggingFaceTB/SmolLM2-135M-Instruct": Architecture(
-        "LlamaForCausalLM",
+    "Qwen/Qwen2.5-7B-Instruct": _qwen2("Qwen/Qwen2.5-7B-Instruct", max_window_layers=28),
+    "Qwen/Qwen2.5-0.5B-Instruct": _qwen2("Qwen/Qwen2.5-0.5B-Instruct", max_window_layers=21),
+    **{model: _qwen3(model) for model in ("Qwen/Qwen3-8B", "Qwen/Qwen3-4B", "Qwen/Qwen3-0.6B")},
+    SMOLLM2: Architecture(
+        KNOWN[SMOLLM2],
         "llama",
         "smollm2",
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        vocab_size=49152,
-        max_position_embeddings=8192,
         rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
-        tie_word_embeddings=True,
         initializer_range=0.041666666666666664,  # 1/24, the root of 1/576
         more={"attention_bias": False, "mlp_bias": False},
     ),

@@ -75,7 +75,7 @@ def main(recipe: str, layers: int | None, quantizations: tuple[str, ...], work: 
     import torch
 
     architecture = of_recipe(recipe)
-    layers = layers or architecture.num_hidden_layers
+    layers = layers or architecture.facts.num_hidden_layers
     parameters = sum(parameter.size for parameter in architecture.parameters(layers))
     click.echo(f"{parameters / 1e9:.2f} billion parameters, {layers} layers")
     peaks = {}

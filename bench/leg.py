@@ -165,10 +165,6 @@ def base_of(model: Path) -> base_model.BaseModel:
     return base_model.BaseModel(model.name, None, model, "the bench")
 
 
-def base_config(model: Path) -> dict[str, Any]:
-    return base_of(model).config
-
-
 def memory_now() -> dict[str, int]:
     """Bytes before the model is loaded."""
     import torch

@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft.bench import flops, instruments, workload
-from unsloth_ft.bench.leg import Line, Loaded, base_config, prepare
+from unsloth_ft import flops
+from unsloth_ft.bench import instruments, workload
+from unsloth_ft.bench.leg import Line, Loaded, prepare
 from unsloth_ft.bench.legs import recipe_of
 from unsloth_ft.bench.measurement import Step, Work
 from unsloth_ft.bench.memory_cap import is_out_of_memory
@@ -147,8 +148,8 @@ class Session:
             "tokens_per_second": sum(step.tokens for step in counted) / seconds if seconds else None,
             "energy_joules": None if joules is None or self.joules is None else joules - self.joules,
             "model_flops": flops.model_flops(
-                flops.Shape.of(base_config(self.request.model)),
-                rows,
+                self.situation.model,
+                [(len(row.input_ids), row.learned) for row in rows],
                 r=recipe.lora.r,
                 target_modules=recipe.lora.target_modules,
                 full=self.setup.method.value == "full",

@@ -154,7 +154,7 @@ class Measurement:
     energy_joules: Number | None = None
     adapter_bytes: Whole | None = None
     model_flops: Number | None = None
-    """Of the measured steps; bench/flops.py has the formula."""
+    """Of the measured steps; unsloth_ft/flops.py has the formula."""
     matmul_flops_per_second: Number | None = None
     """What this machine's matrix product reached just before, in the training's dtype."""
     longest_tokens: Natural | None = None

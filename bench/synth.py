@@ -83,7 +83,7 @@ def _staged(out: Path, needed: int) -> Iterator[Path]:
 
 
 def _checked_layers(recipe: str, architecture: Architecture, layers: int | None) -> int:
-    most = architecture.num_hidden_layers
+    most = architecture.facts.num_hidden_layers
     if layers is not None and not 1 <= layers <= most:
         raise UserError(f"layers is {layers}; {recipe} has {most}, so 1 to {most} were expected.")
     return layers or most
@@ -111,7 +111,7 @@ def _write_texts(architecture: Architecture, folder: Path, *, layers: int, quant
     _write_json(folder / "config.json", architecture.config(layers=layers, quantized=quantized) | ids)
     ends = [special.id_of(token) for token in special.ends]
     _write_json(folder / "generation_config.json", ids | {"eos_token_id": ends if len(ends) > 1 else ends[0]})
-    write_tokenizer(special, folder, vocab_size=architecture.vocab_size, longest=architecture.max_position_embeddings)
+    write_tokenizer(special, folder, vocab_size=architecture.facts.vocab_size, longest=architecture.facts.max_position_embeddings)
 
 
 def _write_weights(

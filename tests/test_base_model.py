@@ -13,7 +13,7 @@ import pytest
 from unsloth_ft import base_model
 from unsloth_ft.base_model import BaseModel, weight_files
 from unsloth_ft.errors import MachineError, UserError
-from unsloth_ft.plan import ModelFacts
+from unsloth_ft.model_facts import ModelFacts
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 100, "intermediate_size": 160,
@@ -50,7 +50,7 @@ def index(folder: Path, text: str) -> None:
 
 def test_a_folder_is_a_model_named_by_its_last_part(model: Path):
     assert base_model.find(str(model)) == BaseModel("tiny", None, model, "a folder")
-    assert base_model.find(str(model)).facts() == ModelFacts("LlamaForCausalLM", 2, 64, 160, 100, 512)
+    assert base_model.find(str(model)).facts() == ModelFacts("LlamaForCausalLM", 2, 64, 160, 100, 512, 1, 1, 64)
 
 
 def test_a_folder_is_found_by_dots_by_a_link_and_from_home(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -211,7 +211,7 @@ def test_the_python_api_works_without_torch():
         "from unsloth_ft import data, record, base_model, prepare, backends\n"
         "recipe = Recipe(model='me/mine', lora=Lora(r=8), train=Train(learning_rate=1e-4))\n"
         "machine = Hardware((Gpu('T4', 16 * GIB, (7, 5)),), 'cpu', 2, False, 8 * GIB)\n"
-        "plan = resolve(recipe, DataFacts(100, 10, 20, 30, 40), ModelFacts('L', 2, 64, 160, 1000, 512), machine, Decision('peft', 'a "
+        "plan = resolve(recipe, DataFacts(100, 10, 20, 30, 40), ModelFacts('L', 2, 64, 160, 1000, 512, 4, 2, 16), machine, Decision('peft', 'a "
         "test'))\n"
         "print(plan.dtype.value, catalog.override(recipe, ['lora.r=4']).lora.r)\n"
         "print(sorted({'torch', 'transformers', 'unsloth', 'peft', 'trl', 'datasets', 'accelerate'} & set(sys.modules)))\n"

@@ -12,7 +12,9 @@ import pytest
 from unsloth_ft import catalog
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
-from unsloth_ft.plan import DataFacts, Decision, ModelFacts, Plan, resolve, steps_of_warmup
+from unsloth_ft.known_models import KNOWN
+from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.plan import DataFacts, Decision, Plan, resolve, steps_of_warmup
 from unsloth_ft.recipe import Recipe
 
 CPU = Hardware(gpus=(), cpu_name="EPYC 9V74", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=24 * GIB)
@@ -22,8 +24,8 @@ RTX_4090 = replace(CPU, gpus=(Gpu("NVIDIA GeForce RTX 4090", 24 * GIB, (8, 9)),)
 H200 = replace(CPU, gpus=(Gpu("NVIDIA H200", 141 * GIB, (9, 0)),))
 TWO_4090 = replace(RTX_4090, gpus=RTX_4090.gpus * 2)
 
-LLAMA = ModelFacts("LlamaForCausalLM", 32, 4096, 14336, 128256, 131072)
-SMALL = ModelFacts("LlamaForCausalLM", 30, 576, 1536, 49152, 8192)
+LLAMA = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
+SMALL = KNOWN["HuggingFaceTB/SmolLM2-135M-Instruct"]
 FAQ = DataFacts(train_rows=450, held_out_rows=50, length_p50=90, length_p95=402, length_max=611)
 UNSLOTH, PEFT = Decision("unsloth", "2026.10.9 on CUDA"), Decision("peft", "asked for")
 

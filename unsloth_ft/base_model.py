@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsloth_ft.errors import MachineError, UserError
-from unsloth_ft.plan import ModelFacts
+from unsloth_ft.model_facts import ModelFacts
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 HUB_TIMEOUT_SECONDS = 10
@@ -19,7 +19,7 @@ SLICE_BYTES = 1 << 20
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 SIZES = ("hidden_size", "num_hidden_layers", "vocab_size")
-OTHER_SIZES = ("intermediate_size", "max_position_embeddings")
+OTHER_SIZES = ("intermediate_size", "max_position_embeddings", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class BaseModel:
         missing = [key for key in ("architectures", *SIZES) if not config.get(key)]
         if missing:
             raise UserError(f"{self.model}: config.json has no {', '.join(missing)}; expected a causal language model.")
-        wrong = [key for key in (*SIZES, *OTHER_SIZES) if type(config.get(key, 1)) is not int or config.get(key, 1) < 1]
+        named = [key for key in (*SIZES, *OTHER_SIZES) if config.get(key) is not None]
+        wrong = [key for key in named if type(config[key]) is not int or config[key] < 1]
         if wrong:
             raise UserError(
                 f"{self.model}: config.json says {', '.join(f'{key} {config[key]!r}' for key in wrong)}; expected a positive number."
@@ -59,14 +60,7 @@ class BaseModel:
             raise UserError(
                 f"{self.model}: config.json names the architecture {architecture}; expected a causal language model (…ForCausalLM)."
             )
-        return ModelFacts(
-            architecture=architecture,
-            num_hidden_layers=config["num_hidden_layers"],
-            hidden_size=config["hidden_size"],
-            intermediate_size=config.get("intermediate_size", 4 * config["hidden_size"]),
-            vocab_size=config["vocab_size"],
-            max_position_embeddings=config.get("max_position_embeddings", 2048),
-        )
+        return ModelFacts.of(config)
 
     def fingerprint(self) -> str:
         """sha256 over config and slices of every weight file; equal shapes of another model give another one.

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Hardware
+from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.recipe import Recipe
 
 T = TypeVar("T")
@@ -44,18 +45,6 @@ class DataFacts:
     length_p50: int
     length_p95: int
     length_max: int
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The base model's config.json in numbers."""
-
-    architecture: str
-    num_hidden_layers: int
-    hidden_size: int
-    intermediate_size: int
-    vocab_size: int
-    max_position_embeddings: int
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ PUBLISHED = {
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_an_architecture_has_as_many_parameters_as_the_published_model(recipe: str):
     architecture = of_recipe(recipe)
-    assert sum(parameter.size for parameter in architecture.parameters(architecture.num_hidden_layers)) == PUBLISHED[recipe]
+    assert sum(parameter.size for parameter in architecture.parameters(architecture.facts.num_hidden_layers)) == PUBLISHED[recipe]
+    assert architecture.facts.parameters == PUBLISHED[recipe]
 
 
 def test_every_recipe_has_an_architecture_and_every_architecture_a_recipe():

@@ -12,13 +12,13 @@ from unsloth_ft.bench.legs import Setup, Situation, recipe_of, setup
 from unsloth_ft.bench.workload import build
 from unsloth_ft.catalog import find
 from unsloth_ft.hardware import GIB, Gpu, Hardware
-from unsloth_ft.plan import ModelFacts
+from unsloth_ft.known_models import KNOWN
 
 LAPTOP = Hardware(gpus=(), cpu_name="a CPU", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=16 * GIB)
 H100 = replace(LAPTOP, gpus=(Gpu("an H100", 80 * GIB, (9, 0)),))
 T4 = replace(LAPTOP, gpus=(Gpu("a T4", 15 * GIB, (7, 5)),))
-LLAMA = ModelFacts("LlamaForCausalLM", 32, 4096, 14336, 128256, 131072)
-SMOLLM2 = ModelFacts("LlamaForCausalLM", 30, 576, 1536, 49152, 8192)
+LLAMA = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]
+SMOLLM2 = KNOWN["HuggingFaceTB/SmolLM2-135M-Instruct"]
 FULL = Lengths(median=2048, p95=2048)
 TRAINING = tuple(kind for kind in KINDS if kind.startswith(("peft", "unsloth")))
 

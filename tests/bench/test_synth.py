@@ -112,7 +112,7 @@ def test_large_models_come_in_several_files_with_an_index(tmp_path: Path, monkey
 
 def test_an_ordinary_base_model_comes_out(smollm2: Callable[[str], Path]):
     facts = base_model.find(str(smollm2("bf16"))).facts()
-    assert dataclasses.astuple(facts) == ("LlamaForCausalLM", 2, 576, 1536, 49152, 8192)
+    assert dataclasses.astuple(facts) == ("LlamaForCausalLM", 2, 576, 1536, 49152, 8192, 9, 3, 64, True)
     assert oct(smollm2("bf16").stat().st_mode) == "0o40755"
     assert {oct(file.stat().st_mode) for file in smollm2("bf16").iterdir()} == {"0o100644"}
 
@@ -177,7 +177,7 @@ def test_the_tokenizer_is_whole_and_means_the_same_to_transformers_and_llama_cpp
 
     architecture = of_recipe(recipe)
     special = SPECIAL[architecture.tokens]
-    write_tokenizer(special, tmp_path, vocab_size=architecture.vocab_size, longest=architecture.max_position_embeddings)
+    write_tokenizer(special, tmp_path, vocab_size=architecture.facts.vocab_size, longest=architecture.facts.max_position_embeddings)
     (tmp_path / "config.json").write_text(json.dumps(architecture.config(layers=1, quantized=False)))
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)  # its warnings, to caplog
     tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
@@ -188,9 +188,9 @@ def test_the_tokenizer_is_whole_and_means_the_same_to_transformers_and_llama_cpp
     assert [tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token] == [special.bos, special.eos, special.pad]
     assert tokenizer.convert_tokens_to_ids(special.eos) == special.id_of(special.eos)
     assert set(tokenizer.get_vocab().values()) == set(range(len(tokenizer)))  # no hole
-    words = {"qwen2": 151665, "qwen3": 151669}.get(architecture.tokens, architecture.vocab_size)
+    words = {"qwen2": 151665, "qwen3": 151669}.get(architecture.tokens, architecture.facts.vocab_size)
     assert len(tokenizer) == words
-    vocabulary = read_vocabulary(tmp_path, vocab_size=architecture.vocab_size)
+    vocabulary = read_vocabulary(tmp_path, vocab_size=architecture.facts.vocab_size)
     assert vocabulary.pre == ("qwen2" if architecture.tokens.startswith("qwen") else "llama-bpe")
 
 
@@ -205,7 +205,7 @@ def test_a_conversation_is_written_in_the_family_s_form(recipe: str, rendered: s
 
     from unsloth_ft.bench.synth_tokenizer import SPECIAL, write_tokenizer
 
-    write_tokenizer(SPECIAL[of_recipe(recipe).tokens], tmp_path, vocab_size=of_recipe(recipe).vocab_size, longest=8192)
+    write_tokenizer(SPECIAL[of_recipe(recipe).tokens], tmp_path, vocab_size=of_recipe(recipe).facts.vocab_size, longest=8192)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
     assert tokenizer.apply_chat_template(messages, tokenize=False) == rendered

@@ -93,3 +93,7 @@ def test_the_hash_sees(change: str):
     if change == "a row moved to another step":
         steps[1].append(steps[0].pop())
     assert workload.sha256_of(steps) != before
+
+
+def test_lengths_of_one_size_need_no_spread():
+    assert {len(one.input_ids) for one in workload.build(Case(what="a test", lengths=Lengths(median=9, p95=9)), vocab_size=99).rows} == {9}

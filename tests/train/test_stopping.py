@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.train.setting import MACHINE
-from unsloth_ft.plan import DataFacts, Decision, ModelFacts, Plan, resolve
+from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.recipe import Recipe, Train
 from unsloth_ft.train import memory
 from unsloth_ft.train.progress import Metrics, is_exhausted
@@ -49,7 +50,7 @@ def test_metrics_beyond_the_checkpoint_and_torn_lines_are_taken_out(tmp_path: Pa
 
 def plan(micro_batch: int, accumulation: int) -> Plan:
     train = Train(per_device_train_batch_size=micro_batch, gradient_accumulation_steps=accumulation)
-    facts = ModelFacts("LlamaForCausalLM", 2, 64, 160, 49152, 8192)
+    facts = ModelFacts("LlamaForCausalLM", 2, 64, 160, 49152, 8192, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
     return resolve(Recipe(model="m", train=train), DataFacts(100, 10, 100, 200, 300), facts, MACHINE, Decision("peft", "a test"))
 
 

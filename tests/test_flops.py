@@ -7,44 +7,41 @@ from typing import Any
 
 import pytest
 
-from unsloth_ft.bench import flops
+from unsloth_ft import flops
 from unsloth_ft.bench.case import Case, Lengths
 from unsloth_ft.bench.workload import build
-from unsloth_ft.chat import IGNORE, Row
+from unsloth_ft.known_models import KNOWN
+from unsloth_ft.model_facts import ModelFacts
 
-SMALL = flops.Shape(layers=2, hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4, vocab=32)
-SMOLLM2 = flops.Shape(layers=30, hidden=576, intermediate=1536, heads=9, kv_heads=3, head_dim=64, vocab=49152)
-
-
-def row(tokens: int, *, learned: int) -> Row:
-    ids = tuple(range(tokens))
-    return Row(ids, (IGNORE,) * (tokens - learned) + ids[tokens - learned :], "a row", ())
+SMALL = ModelFacts("LlamaForCausalLM", 2, 8, 16, 32, 512, num_attention_heads=2, num_key_value_heads=1, head_dim=4)
+SMOLLM2 = KNOWN["HuggingFaceTB/SmolLM2-135M-Instruct"]
 
 
 def test_a_row_of_a_frozen_model_counted_by_hand():
     weights = 2 * (8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16)  # q, k and v, o, three of the feed-forward; two layers
     attention = 6 * 10**2 * 8 * 2
-    assert flops.model_flops(SMALL, [row(10, learned=4)], r=2, target_modules=(), full=False) == (
+    assert flops.model_flops(SMALL, [(10, 4)], r=2, target_modules=(), full=False) == (
         4 * weights * 10 + 4 * 8 * 32 * 4 + attention
     )
 
 
 def test_an_adapter_adds_six_times_its_weights_a_token():
     plain, adapted = (
-        flops.model_flops(SMALL, [row(10, learned=4)], r=2, target_modules=names, full=False) for names in ((), ("q_proj", "down_proj"))
+        flops.model_flops(SMALL, [(10, 4)], r=2, target_modules=names, full=False) for names in ((), ("q_proj", "down_proj"))
     )
     assert adapted - plain == 6 * 2 * 2 * ((8 + 8) + (16 + 8)) * 10
 
 
 def test_training_all_weights_costs_half_as_much_again_for_the_linear_layers_and_the_head():
-    frozen, full = (flops.model_flops(SMALL, [row(10, learned=4)], r=2, target_modules=(), full=full) for full in (False, True))
+    frozen, full = (flops.model_flops(SMALL, [(10, 4)], r=2, target_modules=(), full=full) for full in (False, True))
     attention = 6 * 10**2 * 8 * 2
     assert full - attention == 1.5 * (frozen - attention)
 
 
 def test_a_token_of_smollm2_costs_what_the_speed_study_counted():
-    rows = build(Case(what="a test", steps=48), vocab_size=49152).rows
-    found = flops.model_flops(SMOLLM2, rows, r=16, target_modules=SMOLLM2.projections, full=False) / sum(len(one.input_ids) for one in rows)
+    built = build(Case(what="a test", steps=48), vocab_size=49152).rows
+    rows = [(len(row.input_ids), row.learned) for row in built]
+    found = flops.model_flops(SMOLLM2, rows, r=16, target_modules=SMOLLM2.projections) / sum(tokens for tokens, _ in rows)
     assert found == pytest.approx(564e6, rel=0.03)  # 454 linear and LoRA, 82 head, 28 attention
 
 
@@ -61,24 +58,10 @@ def test_torch_counts_the_same_for_the_linear_layers_and_the_head(family_dir: An
     ids = torch.arange(32)[None]
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, labels=ids).loss.backward()
-    shape = flops.Shape.of(json.loads((folder / "config.json").read_text()))
-    attention = 6 * 32**2 * shape.heads * shape.head_dim * shape.layers
-    ours = flops.model_flops(shape, [row(32, learned=32)], r=1, target_modules=(), full=True) - attention
+    model_facts = ModelFacts.of(json.loads((folder / "config.json").read_text()))
+    attention = 6 * 32**2 * model_facts.query_width * model_facts.num_hidden_layers
+    ours = flops.model_flops(model_facts, [(32, 32)], r=1, target_modules=(), full=True) - attention
     counted = counter.get_flop_counts()["Global"]
     linear = sum(count for operation, count in counted.items() if "mm" in str(operation) and "bmm" not in str(operation))
     # The first layer's input is an embedding, whose gradient torch computes too; everything else is equal.
     assert linear == pytest.approx(ours, rel=0.01)
-
-
-@pytest.mark.parametrize("key", ["head_dim", "num_key_value_heads"])
-def test_what_a_config_leaves_out_follows_from_the_rest(key: str):
-    config = {
-        "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 9,
-        "head_dim": 64, "vocab_size": 49152,
-    }  # fmt: skip
-    del config[key]
-    assert flops.Shape.of(config) == flops.Shape(30, 576, 1536, 9, 9, 64, 49152)
-
-
-def test_lengths_of_one_size_need_no_spread():
-    assert {len(one.input_ids) for one in build(Case(what="a test", lengths=Lengths(median=9, p95=9)), vocab_size=99).rows} == {9}
