@@ -20,7 +20,7 @@ LONGEST_MODULE = 400  # lines; past that it is two nouns
 
 # The stages in the order in which a run goes through them: each may import what stands before it, and nothing behind it.
 STAGES = (
-    "errors", "data", "recipe", "catalog", "hardware", "model_facts", "known_models", "flops", "plan", "record", "smollm2", "base_model",
+    "errors", "data", "recipe", "catalog", "hardware", "model_facts", "known_models", "flops", "memory", "plan", "record", "smollm2", "base_model",
     "chat", "xray", "kernels", "backends", "prepare",
     "reopen", "train", "evaluate", "export", "report", "begin", "run", "bench", "cli", "__main__",
 )  # fmt: skip

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Hardware
+from unsloth_ft.memory import TRAINING, Batch, Work, estimate
 from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.plan_memory import Fitting, Question, choose
 from unsloth_ft.recipe import Recipe
 
 T = TypeVar("T")
 
 ROUND_LENGTH_TO = 64  # tokens; matmul tiles of GPUs and of oneDNN are multiples of 16 to 64
 LENGTH_MARGIN = 1.2  # over the 95th percentile
-# Activation bytes a token and layer without checkpointing: 4 × (10 × hidden + 6 × intermediate). Fitted to the peak of
-# SmolLM2-135M on a CPU (bf16 base, float32 adapters on all seven projections): 1.75 MB a token over its 30 layers.
-ACTIVATION_HIDDEN, ACTIVATION_INTERMEDIATE, ACTIVATION_BYTES = 10, 6, 4
-MICRO_BATCH_TOKENS = 4096  # a larger product is no faster for each token
 
 
 @dataclass(frozen=True)
@@ -67,22 +65,28 @@ class Plan:
     gradient_checkpointing: Decision[str | bool]
     eval_steps: Decision[int]
     save_steps: Decision[int]
+    fitting: Fitting | None = None
+    """What it takes of memory; None for a run that is read back."""
 
     def __iter__(self) -> Iterator[tuple[str, Decision]]:
-        return ((field.name, getattr(self, field.name)) for field in fields(self))
+        return ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "fitting")
 
     def as_json(self) -> dict[str, dict[str, object]]:
         return {name: {"value": decision.value, "reason": decision.reason} for name, decision in self}
 
 
 def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardware, backend: Decision[str]) -> Plan:
-    """The plan for this recipe, this data and this machine. Raises UserError for what can't be done at all."""
+    """The plan for this recipe, this data and this machine.
+
+    Raises UserError for what can't be done at all, MachineError when memory is too small whatever is done.
+    """
     train = recipe.train
     if train.packing:
         raise UserError("train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out.")
     dtype = training_dtype(recipe.dtype, hardware)
     length = _max_seq_length(recipe, data, model)
-    micro_batch, accumulation = _batch(recipe, data, length.value)
+    fitting = choose(_question(recipe, data, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value))
+    micro_batch, accumulation = _batch(recipe, data, fitting)
     steps_per_epoch = max(1, math.ceil(data.train_rows / (micro_batch.value * accumulation.value)))
     epochs = _epochs(recipe, data)
     steps = _max_steps(recipe, epochs.value, steps_per_epoch)
@@ -91,7 +95,7 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
         backend=backend,
         device=Decision("cuda", hardware.summary) if hardware.gpu else Decision("cpu", hardware.summary),
         dtype=dtype,
-        load_in_4bit=_load_in_4bit(recipe),
+        load_in_4bit=_load_in_4bit(recipe, fitting),
         max_seq_length=length,
         num_train_epochs=_epochs_of(steps.value, steps_per_epoch, recipe) if train.max_steps > 0 else epochs,
         max_steps=steps,
@@ -100,10 +104,11 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
         per_device_eval_batch_size=_eval_batch(recipe, micro_batch.value),
         learning_rate=Decision(train.learning_rate, "recipe; peak, after the warm-up"),
         lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; {_warmup(train.warmup_steps, steps.value)}"),
-        optim=_optim(recipe, hardware),
-        gradient_checkpointing=_checkpointing(recipe, model, hardware, backend.value, micro_batch.value * length.value),
+        optim=_optim(recipe, fitting),
+        gradient_checkpointing=_checkpointing(recipe, fitting),
         eval_steps=eval_steps,
         save_steps=_save_steps(train.save_steps, eval_steps.value, steps.value),
+        fitting=fitting,
     )
 
 
@@ -134,10 +139,55 @@ def training_dtype(asked: str | None, hardware: Hardware) -> Decision[str]:
     return Decision("float32", "this CPU has no bfloat16 instructions")
 
 
-def _load_in_4bit(recipe: Recipe) -> Decision[bool]:
+def _question(
+    recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardware, *, backend: str, dtype: str, length: int
+) -> Question:
+    """What memory has to decide. The largest batch has all its rows as long as the longest."""
+    longest, rows = min(data.length_max, length), rows_of_a_step(recipe, data)
+    answered = min(recipe.evaluate.answers, data.held_out_rows)
+    width = min(longest, length) + recipe.evaluate.max_new_tokens
+    work = Work(
+        model=model,
+        backend=backend,
+        device="cuda" if hardware.gpu else "cpu",
+        dtype=dtype,
+        load_in_4bit=False,
+        r=recipe.lora.r,
+        target_modules=recipe.lora.target_modules,
+        optim="adamw_torch_fused",
+        gradient_checkpointing=False,
+        training=Batch.padded(1, longest),
+        evaluation=Batch.padded(1, longest),
+        answers=Batch.padded(min(answered, 1), width),
+    )
+    return Question(
+        recipe=recipe,
+        hardware=hardware,
+        work=work,
+        rows=rows,
+        micro_batches=_micro_batches(recipe, data, rows),
+        training_batch=lambda size: Batch.padded(size, longest),
+        longest=longest,
+        answers=answered,
+    )
+
+
+def _load_in_4bit(recipe: Recipe, fitting: Fitting) -> Decision[bool]:
     if recipe.load_in_4bit:
         return Decision(True, "recipe; QLoRA: the frozen base is held in NF4")
-    return Decision(False, "recipe; LoRA on a 16-bit base")
+    if recipe.load_in_4bit is False:
+        return Decision(False, "recipe; LoRA on a 16-bit base")
+    if fitting.work.load_in_4bit:
+        return Decision(True, f"QLoRA: a 16-bit base would need checkpointing, or more than {_room(fitting)}")
+    return Decision(False, f"LoRA: a 16-bit base fits into {_room(fitting)}, and is faster")
+
+
+def _room(fitting: Fitting) -> str:
+    return f"the {fitting.available_bytes / GIB:.1f} GiB that can be had of {fitting.where}"
+
+
+def _peak(fitting: Fitting) -> str:
+    return f"{fitting.estimate.phase(TRAINING).bytes / GIB:.1f} of {fitting.available_bytes / GIB:.1f} GiB"
 
 
 def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decision[int]:
@@ -152,19 +202,6 @@ def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decis
     return Decision(wanted, f"p95 of your rows is {data.length_p95}; ×{LENGTH_MARGIN}, rounded up")
 
 
-def _batch(recipe: Recipe, data: DataFacts, length: int) -> tuple[Decision[int], Decision[int]]:
-    """(rows a forward pass, forward passes a step). What is set by hand is obeyed, as far as there are rows for it."""
-    train = recipe.train
-    micro, accumulation = train.per_device_train_batch_size, train.gradient_accumulation_steps
-    if micro is None:
-        chosen = _micro_batch(rows_of_a_step(recipe, data), accumulation, length)
-    elif micro > data.train_rows:
-        chosen = Decision(data.train_rows, f"only {data.train_rows} training rows; the recipe says {micro}")
-    else:
-        chosen = Decision(micro, "recipe")
-    return chosen, _accumulation(recipe, data, chosen.value)
-
-
 def rows_of_a_step(recipe: Recipe, data: DataFacts) -> int:
     """The effective batch size: the recipe's, or the product of what is set by hand; never more than there are rows."""
     train = recipe.train
@@ -173,12 +210,28 @@ def rows_of_a_step(recipe: Recipe, data: DataFacts) -> int:
     return min(asked, data.train_rows)
 
 
-def _micro_batch(rows: int, accumulation: int | None, length: int) -> Decision[int]:
+def _micro_batches(recipe: Recipe, data: DataFacts, rows: int) -> tuple[int, ...]:
+    """Rows a forward pass that come into question, the largest first: what is set by hand, or every divisor of a step's rows."""
+    micro, accumulation = recipe.train.per_device_train_batch_size, recipe.train.gradient_accumulation_steps
+    if micro:
+        return (min(micro, data.train_rows),)
     if accumulation:
-        return Decision(max(1, rows // accumulation), f"{rows} rows a step in {accumulation} forward passes, as the recipe says")
-    sizes = [size for size in range(rows, 0, -1) if rows % size == 0]
-    size = next((size for size in sizes if size * length <= MICRO_BATCH_TOKENS), 1)
-    return Decision(size, f"{size * length:,} tokens a forward pass; more rows at once than {MICRO_BATCH_TOKENS:,} tokens are no faster")
+        return (max(1, rows // accumulation),)
+    return tuple(size for size in range(rows, 0, -1) if rows % size == 0)
+
+
+def _batch(recipe: Recipe, data: DataFacts, fitting: Fitting) -> tuple[Decision[int], Decision[int]]:
+    """(rows a forward pass, forward passes a step). What is set by hand is obeyed, as far as there are rows for it."""
+    asked, rows, micro = recipe.train.per_device_train_batch_size, rows_of_a_step(recipe, data), fitting.work.training.rows
+    if asked:
+        reason = "recipe" if asked == micro else f"only {data.train_rows} training rows; the recipe says {asked}"
+    elif recipe.train.gradient_accumulation_steps:
+        reason = f"{rows} rows a step in {recipe.train.gradient_accumulation_steps} forward passes, as the recipe says"
+    elif micro == rows:
+        reason = f"a whole step in one forward pass; the training step takes {_peak(fitting)}"
+    else:
+        reason = f"the fastest that fits; the training step takes {_peak(fitting)}"
+    return Decision(micro, reason), _accumulation(recipe, data, micro)
 
 
 def _accumulation(recipe: Recipe, data: DataFacts, micro: int) -> Decision[int]:
@@ -271,28 +324,23 @@ def _warmup(warmup_steps: float, max_steps: int) -> str:
     return f"warm-up {steps} of {max_steps} steps{late}"
 
 
-def _optim(recipe: Recipe, hardware: Hardware) -> Decision[str]:
+def _optim(recipe: Recipe, fitting: Fitting) -> Decision[str]:
     if recipe.train.optim:
         return Decision(recipe.train.optim, "recipe")
-    if hardware.gpu:
+    if fitting.work.optim == "paged_adamw_8bit":
         return Decision("paged_adamw_8bit", "a quarter of AdamW's memory, paged to the host when the card is full (QLoRA)")
-    return Decision("adamw_torch_fused", "no GPU: 8-bit states save nothing that matters")
+    state = next(part.bytes for part in fitting.estimate.phase(TRAINING).parts if part.name == "optimizer state")
+    return Decision("adamw_torch_fused", f"one kernel for all weights; its state takes {state / GIB:.2f} GiB")
 
 
-def _checkpointing(recipe: Recipe, model: ModelFacts, hardware: Hardware, backend: str, tokens: int) -> Decision[str | bool]:
-    asked = recipe.train.gradient_checkpointing
-    if asked == "unsloth" and backend == "peft":
-        return Decision(True, 'the peft backend has no "unsloth" checkpointing; transformers\' own')
+def _checkpointing(recipe: Recipe, fitting: Fitting) -> Decision[str | bool]:
+    asked, chosen = recipe.train.gradient_checkpointing, fitting.work.gradient_checkpointing
+    if asked == "unsloth" and chosen is True:
+        return Decision(True, f'the {fitting.work.backend} backend has no "unsloth" checkpointing; transformers\' own')
     if asked is not None:
         return Decision(asked, "recipe")
-    if hardware.gpu:
-        if backend == "unsloth":
-            return Decision("unsloth", "Unsloth's offloading checkpointing")
-        return Decision(True, "transformers' checkpointing")
-    layer = ACTIVATION_BYTES * (ACTIVATION_HIDDEN * model.hidden_size + ACTIVATION_INTERMEDIATE * model.intermediate_size)
-    needed = tokens * model.num_hidden_layers * layer
-    if needed < hardware.memory_bytes / 2:
-        return Decision(
-            False, f"activations need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB; without it a step is faster"
-        )
-    return Decision(True, f"activations would need about {needed / GIB:.1f} of {hardware.memory_bytes / GIB:.0f} GiB")
+    if not chosen:
+        return Decision(False, f"the training step fits without it: {_peak(fitting)}")
+    without = estimate(replace(fitting.work, gradient_checkpointing=False)).phase(TRAINING).bytes
+    kind = "Unsloth's, offloading" if chosen == "unsloth" else "transformers'"
+    return Decision(chosen, f"{kind}; without it the same step would take {without / GIB:.1f} of {fitting.available_bytes / GIB:.1f} GiB")

@@ -25,6 +25,7 @@ DECIDING = (
     "backend",
     "device",
     "dtype",
+    "load_in_4bit",
     "max_seq_length",
     "max_steps",
     "per_device_train_batch_size",

@@ -155,8 +155,8 @@ class Recipe(Section):
     """Hub id, or a folder."""
     revision: str | None = None
     """A commit of the hub repository; None: its newest."""
-    load_in_4bit: bool = False
-    """True: QLoRA, the frozen base in NF4. False: LoRA on a 16-bit base."""
+    load_in_4bit: bool | None = None
+    """True: QLoRA, the frozen base in NF4. False: LoRA on a 16-bit base. None: by memory."""
     max_seq_length: Annotated[Whole, Field(ge=8)] | None = None
     """Longest row in tokens; None: p95 of the data × 1.2, capped by the model."""
     dtype: Literal["bfloat16", "float16", "float32"] | None = None

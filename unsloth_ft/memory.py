@@ -1,0 +1,249 @@
+"""What a run takes of memory at the peak of each of its phases, part by part, before anything is loaded. No torch.
+
+Weights, adapter, gradients and optimizer are counted; what a step holds besides them is measured (`memory_fit`): so many bytes for each
+token, layer and unit of width. Every part grows, or stays, with rank, length, rows, layers and width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from unsloth_ft.hardware import MIB
+from unsloth_ft.memory_fit import Fit, fit_for
+from unsloth_ft.model_facts import ModelFacts
+
+VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+ADAPTER_BYTES = 4  # adapters are float32, and so are their gradients
+NF4_BYTES = 0.5  # a weight; the statistics besides
+NF4_STATE_BYTES = 0.127 / 8  # a weight, with double quantization (arXiv 2305.14314, section 3)
+# Bytes a trained weight that an optimizer remembers, by transformers' name. AdamW has two moments; 8-bit states are a quarter of float32.
+OPTIMIZER_BYTES = {
+    "adamw_torch": 8,
+    "adamw_torch_fused": 8,
+    "adamw_8bit": 2,
+    "adamw_bnb_8bit": 2,
+    "paged_adamw_8bit": 2,
+    "paged_adamw_32bit": 8,
+    "paged_adamw": 8,
+    "lion_8bit": 1,
+    "lion_32bit": 4,
+    "paged_lion_8bit": 1,
+    "paged_lion_32bit": 4,
+    "sgd": 0,
+}
+UNKNOWN_OPTIMIZER_BYTES = 8  # as AdamW: most remember as much or less
+# Of a CUDA context with its libraries: 0.3 to 0.6 GiB, measured on an H200; the upper end.
+CONTEXT_BYTES = 600 * MIB
+# The caching allocator's lost pieces, against what a step holds. On an H200 under a 24 GiB cap the longest row that trained held
+# 20.0 GiB of tensors, and its process 23.6 GiB.
+FRAGMENTATION = 0.2
+# Besides the program while exports are made: export/merge_memory.py counts a merge, export/preflight.py a GGUF.
+MERGE_BYTES = 84 * MIB
+EXPORT_BYTES = 1024 * MIB
+TRAINING, EVALUATION, ANSWERS = "training step", "evaluation", "answers"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are computed at once. `tokens` counts positions, padding among them; `learned` counts those with a label."""
+
+    rows: int
+    longest: int
+    tokens: int
+    learned: int
+
+    @classmethod
+    def padded(cls, rows: int, longest: int, *, learned: int | None = None) -> Batch:
+        """So many rows, all as wide as the longest."""
+        return cls(rows, longest, rows * longest, rows * longest if learned is None else learned)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run holds and computes: all that its memory depends on."""
+
+    model: ModelFacts
+    backend: str
+    device: str
+    dtype: str
+    load_in_4bit: bool
+    r: int
+    target_modules: tuple[str, ...]
+    optim: str
+    gradient_checkpointing: str | bool
+    training: Batch
+    evaluation: Batch
+    answers: Batch
+    """Prompts and answers of one batch that is generated; no rows: nothing is."""
+
+    @property
+    def adapter_parameters(self) -> int:
+        return self.model.lora_parameters(self.r, self.target_modules)
+
+    def with_training(self, rows: int, longest: int) -> Work:
+        """The same work with another micro-batch, padded to its longest row."""
+        return replace(self, training=Batch.padded(rows, longest))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of one kind."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The peak of one stage of a run, on the device that trains or on the host."""
+
+    name: str
+    parts: tuple[Part, ...]
+    on_host: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Peaks by phase. `bound`: |estimate − measured| was within this share on the points of `basis`."""
+
+    phases: tuple[Phase, ...]
+    bound: float
+    basis: str
+
+    @property
+    def peak(self) -> Phase:
+        """The phase that takes most of the device that trains."""
+        return max((phase for phase in self.phases if not phase.on_host), key=lambda phase: phase.bytes)
+
+    @property
+    def at_most_bytes(self) -> int:
+        """The peak with the bound on top: what has to be there."""
+        return int(self.peak.bytes * (1 + self.bound))
+
+    def phase(self, name: str) -> Phase:
+        return next(phase for phase in self.phases if phase.name == name)
+
+
+def estimate(work: Work) -> Estimate:
+    """The peaks of this work, in the order of a run's phases."""
+    fit = fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
+    on_card = work.device == "cuda"
+    phases = [
+        Phase("load", (*_begun(fit, work), *_base(work), *_loading(fit, work))),
+        _phase(TRAINING, fit, work, _step(fit, work)),
+        _phase(EVALUATION, fit, work, _evaluated(fit, work)),
+        *([_phase(ANSWERS, fit, work, _answered(fit, work))] if work.answers.rows else []),
+        Phase("merge", (_program(fit, work), Part("blocks of weights", MERGE_BYTES)), on_host=on_card),
+        Phase("export", (_program(fit, work), Part("vocabulary and chunks of weights", EXPORT_BYTES)), on_host=on_card),
+    ]
+    return Estimate(tuple(phases), fit.bound, fit.basis)
+
+
+def host_bytes(work: Work) -> int:
+    """Host memory of a run on a card: the program, and what its checkpointing puts aside. On a CPU: the peak itself."""
+    fit = fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
+    if work.device != "cuda":
+        return estimate(work).peak.bytes
+    offloaded = work.training.tokens * work.model.num_hidden_layers * work.model.hidden_size * VALUE_BYTES[work.dtype]
+    return fit.host_bytes + (offloaded if work.gradient_checkpointing == "unsloth" else 0)
+
+
+def _program(fit: Fit, work: Work) -> Part:
+    return Part("program and libraries", fit.host_bytes if work.device == "cuda" else int(fit.fixed))
+
+
+def _phase(name: str, fit: Fit, work: Work, held: tuple[Part, ...]) -> Phase:
+    """A phase in which base, adapter and optimizer are there, and something is computed besides."""
+    lost = (Part("fragmentation", int(FRAGMENTATION * sum(part.bytes for part in held))),) if work.device == "cuda" else ()
+    return Phase(name, (*_begun(fit, work), *_base(work), *_adapter(work, gradients=name == TRAINING), *held, *lost))
+
+
+def _begun(fit: Fit, work: Work) -> tuple[Part, ...]:
+    """What is there before the first weight."""
+    if work.device == "cuda":
+        return (Part("CUDA context", CONTEXT_BYTES), Part("workspace", int(fit.fixed)))
+    return (_program(fit, work),)
+
+
+def _base(work: Work) -> tuple[Part, ...]:
+    model, value_bytes = work.model, VALUE_BYTES[work.dtype]
+    if not work.load_in_4bit:
+        return (Part("base weights", value_bytes * model.parameters),)
+    rest = value_bytes * (model.parameters - model.linear_parameters)
+    return (
+        Part("base weights", int(NF4_BYTES * model.linear_parameters) + rest),
+        Part("quantization state", int(NF4_STATE_BYTES * model.linear_parameters)),
+    )
+
+
+def _adapter(work: Work, *, gradients: bool) -> tuple[Part, ...]:
+    count = work.adapter_parameters
+    kept = OPTIMIZER_BYTES.get(work.optim, UNKNOWN_OPTIMIZER_BYTES)
+    parts = (Part("LoRA weights", ADAPTER_BYTES * count), Part("optimizer state", kept * count))
+    return (*parts, Part("gradients", ADAPTER_BYTES * count)) if gradients else parts
+
+
+def _loading(fit: Fit, work: Work) -> tuple[Part, ...]:
+    """Besides the weights themselves, while they are read: a share of the 16-bit ones."""
+    return (Part("read buffers", int(fit.loading * VALUE_BYTES[work.dtype] * work.model.parameters)),)
+
+
+def _widths(fit: Fit, work: Work) -> float:
+    """Bytes a token that one layer holds for its backward pass."""
+    model = work.model
+    narrow = model.hidden_size + model.query_width + 2 * model.key_width
+    ranks = work.r * len(work.target_modules)
+    return fit.hidden * narrow + fit.wide * model.intermediate_size + fit.rank * ranks
+
+
+def _step(fit: Fit, work: Work) -> tuple[Part, ...]:
+    """What a forward and backward pass holds at its peak."""
+    model, batch = work.model, work.training
+    checkpointed = bool(work.gradient_checkpointing)
+    layers = 1 if checkpointed else model.num_hidden_layers
+    kept = fit.kept * batch.tokens * model.num_hidden_layers * model.hidden_size if checkpointed else 0
+    parts = [
+        Part("activations", int(layers * batch.tokens * _widths(fit, work) + fit.once * batch.tokens * model.hidden_size)),
+        Part("checkpoints", int(kept)),
+        Part("logits", int(fit.logit * min(batch.learned, fit.logit_rows(model.vocab_size)) * model.vocab_size)),
+        Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
+        Part("dequantized weights", _dequantized(work, fit)),
+    ]
+    return tuple(part for part in parts if part.bytes)
+
+
+def _dequantized(work: Work, fit: Fit) -> int:
+    """A 4-bit weight is a 16-bit one while it is multiplied: the largest of a layer."""
+    largest = max(inner * outer for inner, outer in work.model.projections.values())
+    return int(fit.dequantized * largest) if work.load_in_4bit else 0
+
+
+def _evaluated(fit: Fit, work: Work) -> tuple[Part, ...]:
+    """A forward pass keeps nothing: a layer's tensors, and the logits of learned tokens, some at a time."""
+    model, batch = work.model, work.evaluation
+    logits = min(batch.learned, max(1, fit.evaluated_logits // model.vocab_size)) * model.vocab_size
+    parts = (
+        Part("activations", int(fit.evaluated * batch.tokens * (model.hidden_size + model.intermediate_size))),
+        Part("logits", int(fit.evaluated_logit * logits)),
+        Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
+        Part("dequantized weights", _dequantized(work, fit)),
+    )
+    return tuple(part for part in parts if part.bytes)
+
+
+def _answered(fit: Fit, work: Work) -> tuple[Part, ...]:
+    """Keys and values of all tokens, and one layer's tensors of the prompts."""
+    model, batch = work.model, work.answers
+    cache = 2 * model.key_width * model.num_hidden_layers * batch.tokens * VALUE_BYTES[work.dtype]
+    parts = (
+        Part("keys and values", cache),
+        Part("activations", int(fit.evaluated * batch.tokens * (model.hidden_size + model.intermediate_size))),
+        Part("logits", int(fit.evaluated_logit * batch.rows * model.vocab_size)),
+        Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
+        Part("dequantized weights", _dequantized(work, fit)),
+    )
+    return tuple(part for part in parts if part.bytes)
