@@ -1,0 +1,34 @@
+"""transformers + PEFT with our own layers in plain torch: the fast way without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.nn import Module
+
+from unsloth_ft.backends.peft import PeftBackend
+from unsloth_ft.kernels import fused
+from unsloth_ft.plan import Plan
+from unsloth_ft.recipe import Recipe
+
+
+class FusedBackend(PeftBackend):
+    """See unsloth_ft.backends.Backend. A PEFT model in all but the forward of its layers on flat rows."""
+
+    name = "fused"
+
+    def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
+        adapted = super().add_lora(model, recipe, plan)
+        fused.install(adapted, recompute=bool(plan.gradient_checkpointing.value))
+        return adapted
+
+    def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
+        adapted = super().load_adapter(model, folder, plan)
+        fused.install(adapted, recompute=bool(plan.gradient_checkpointing.value))
+        return adapted
+
+    def loss(self, model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
+        return fused.loss(model, inputs, num_items)

@@ -1,0 +1,161 @@
+"""Puts the fused layers into a PEFT model, and computes a step's loss with them.
+
+The model stays what it was: its parameters keep names, shapes and values, so saving, loading, merging and generating are PEFT's
+and transformers' own. Only a layer's forward on flat rows is another; whatever it can't do falls through to the stock one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch.nn import Identity, Module
+
+from unsloth_ft.kernels.attention import NAME, register
+from unsloth_ft.kernels.cross_entropy import cross_entropy, learned_positions
+from unsloth_ft.kernels.layer import Heads, Layer, LayerFunction
+from unsloth_ft.kernels.projection import Member, Projection
+from unsloth_ft.kernels.rows import Rows
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.json's model_type
+
+
+@dataclass(frozen=True)
+class FusedForward:
+    """In the place of a decoder layer's `forward`. `window`: the layer's sliding window."""
+
+    layer: Layer
+    stock: Callable[..., torch.Tensor]
+    adapters: tuple[LoraLayer, ...]
+    name: str
+    window: int | None
+    recompute: bool
+
+    def __call__(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        past_key_values: Any = None,
+        cu_seq_lens_q: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        if cu_seq_lens_q is None or attention_mask is not None or past_key_values is not None or not self.applies:
+            return self.stock(
+                hidden_states,
+                attention_mask=attention_mask,
+                position_embeddings=position_embeddings,
+                past_key_values=past_key_values,
+                cu_seq_lens_q=cu_seq_lens_q,
+                **kwargs,
+            )
+        half = self.layer.heads.size // 2
+        cos, sin = (part[0, :, None, :half] for part in position_embeddings)
+        rows = Rows.of(cu_seq_lens_q, window=self.window)
+        self.layer.refresh()
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            if not torch.is_grad_enabled():
+                return self.layer.forward(hidden_states[0], cos, sin, rows)[0][None]
+            return LayerFunction.apply(hidden_states[0], self.layer, cos, sin, rows, self.recompute, *self.layer.parameters)[None]
+
+    @property
+    def applies(self) -> bool:
+        """Whether the adapters are in force as they were at the installation, and drop nothing out."""
+        return not any(
+            adapter.disable_adapters
+            or adapter.merged
+            or adapter.active_adapters != [self.name]
+            or (adapter.training and not isinstance(adapter.lora_dropout[self.name], Identity))
+            for adapter in self.adapters
+        )
+
+
+def install(model: PeftModel, *, recompute: bool) -> None:
+    """Fuses every decoder layer. `recompute`: keep nothing but each layer's input for the backward (gradient checkpointing).
+
+    Raises NotImplementedError for a model whose layers aren't of FAMILIES; the caller asks `obstacle` first.
+    """
+    base = model.get_base_model()
+    reason = obstacle(base.config)
+    if reason is not None:
+        raise NotImplementedError(reason)
+    register()
+    base.set_attn_implementation(NAME)
+    for layer in base.model.layers:
+        adapters = tuple(module for module in layer.modules() if isinstance(module, LoraLayer))
+        fused = _fused(layer, base.config, name=model.active_adapter)
+        window = base.config.sliding_window if base.config.model_type == "mistral" else _window(layer, base.config)
+        layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, recompute)
+
+
+def obstacle(config: Any) -> str | None:
+    """Why a model with this config can't be fused, or None."""
+    if config.model_type not in FAMILIES:
+        return f"the fused layers are those of {', '.join(FAMILIES)}, not of {config.model_type}"
+    if config.hidden_act != "silu":
+        return f"the fused layers have silu, not {config.hidden_act}"
+    if config.attention_dropout:
+        return f"the fused layers have no attention_dropout, which is {config.attention_dropout}"
+    return None
+
+
+def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
+    """The loss of flat rows, a scalar; None where the rows are padded or the fused layers don't apply.
+
+    Head and final norm see the positions alone that predict a learned token.
+    """
+    base = model.get_base_model()
+    decoder, head = base.model, base.lm_head
+    if "cu_seq_lens_q" not in inputs or not all(layer.forward.applies for layer in decoder.layers):
+        return None
+    with torch.autocast(inputs["input_ids"].device.type, enabled=False):
+        hidden = decoder.embed_tokens(inputs["input_ids"])
+        position_embeddings = decoder.rotary_emb(hidden, inputs["position_ids"])
+        for layer in decoder.layers:
+            # Not layer(…): under transformers' checkpointing that computes the forward a third time.
+            hidden = layer.forward(hidden, position_embeddings=position_embeddings, cu_seq_lens_q=inputs["cu_seq_lens_q"])
+        positions, targets = learned_positions(inputs["labels"][0])
+        return cross_entropy(decoder.norm(hidden[0, positions]), head.weight, targets, num_items=num_items)
+
+
+def _fused(layer: Module, config: Any, *, name: str) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    normed = config.model_type == "qwen3"
+    heads = Heads(
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        size=attention.head_dim,
+        scaling=attention.scaling,
+        q_norm=attention.q_norm.weight.detach() if normed else None,
+        k_norm=attention.k_norm.weight.detach() if normed else None,
+    )
+    return Layer(
+        heads=heads,
+        qkv=_projection([attention.q_proj, attention.k_proj, attention.v_proj], name),
+        o=_projection([attention.o_proj], name),
+        gate_up=_projection([mlp.gate_proj, mlp.up_proj], name),
+        down=_projection([mlp.down_proj], name),
+        input_norm=layer.input_layernorm.weight.detach(),
+        post_norm=layer.post_attention_layernorm.weight.detach(),
+        eps=config.rms_norm_eps,
+    )
+
+
+def _projection(modules: Sequence[Module], name: str) -> Projection:
+    return Projection([_member(module, name) for module in modules])
+
+
+def _member(module: Module, name: str) -> Member:
+    if not isinstance(module, LoraLayer):
+        return Member(module.weight, module.bias)
+    linear = module.get_base_layer()
+    return Member(linear.weight, linear.bias, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
+
+
+def _window(layer: Module, config: Any) -> int | None:
+    """Qwen's layers have a sliding window of their own; Llama's have none."""
+    return layer.self_attn.sliding_window if config.model_type in ("qwen2", "qwen3") else None
