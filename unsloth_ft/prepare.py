@@ -119,11 +119,12 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     check_report_to(recipe)
     machine = hardware.detect()
     hardware.pin(machine)
-    chosen = backends.choose(request.backend, machine)
+    backends.choose(request.backend, machine)  # refuses what can't run here before anything is fetched
     dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
     train, held_out, held_out_from, findings = _held_out(request, dataset)
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
+    chosen = backends.choose(request.backend, machine, facts.architecture)
     backend = backends.activate(chosen.value) if activate else None
     with backends.third_party():
         tokenizer = load_tokenizer(base.folder)

@@ -67,8 +67,38 @@ def test_a_backend_asked_for_by_name_never_falls_back(installed):
         backends.choose("unsloth", NO_GPU)
 
 
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"])
+def test_without_a_gpu_the_families_have_our_own_layers(installed, architecture: str):
+    installed(peft="0.21.2", unsloth="2026.10.9")
+    decision = backends.choose("auto", NO_GPU, architecture)
+    assert (decision.value, decision.reason) == ("fused", "no GPU: our own layers, measured faster than Unsloth's and PEFT 0.21.2's here")
+    assert backends.choose("auto", T4, architecture).value == "unsloth"
+    assert backends.choose("unsloth", NO_GPU, architecture).value == "unsloth"
+    assert backends.choose("fused", NO_GPU, architecture).reason == "asked for; our own layers on PEFT 0.21.2"
+
+
+def test_another_architecture_is_unsloth_s_and_refused_by_the_fused_layers(installed):
+    installed(peft="0.21.2", unsloth="2026.10.9")
+    assert backends.choose("auto", NO_GPU, "Gemma2ForCausalLM").value == "unsloth"
+    with pytest.raises(UserError) as refused:
+        backends.choose("fused", NO_GPU, "Gemma2ForCausalLM")
+    assert str(refused.value) == (
+        "backend is fused, but the model is a Gemma2ForCausalLM; expected LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, "
+        "Qwen3ForCausalLM. Pass --backend unsloth or peft."
+    )
+
+
+def test_the_fused_layers_are_refused_where_there_is_a_gpu(installed):
+    installed(peft="0.21.2")
+    with pytest.raises(MachineError) as refused:
+        backends.choose("fused", T4)
+    assert str(refused.value) == (
+        "backend fused is for a machine without a GPU, and here is Tesla T4. Pass --backend unsloth or peft, or set UNSLOTH_FORCE_CPU=1."
+    )
+
+
 def test_an_unknown_backend_is_refused_with_the_nearest():
-    with pytest.raises(UserError, match='backend is "unslot"; expected auto, unsloth or peft. Did you mean unsloth?'):
+    with pytest.raises(UserError, match='backend is "unslot"; expected auto, unsloth, fused or peft. Did you mean unsloth?'):
         backends.choose("unslot", NO_GPU)
 
 

@@ -1,4 +1,4 @@
-"""The contract that both backends keep, on a CPU: one process each, started together, then asked many questions."""
+"""The contract that all backends keep, on a CPU: one process each, started together, then asked many questions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pytest
 from tests import families
 
 ROOT = Path(__file__).parents[2]
-BACKENDS = ("peft", "unsloth")
+BACKENDS = ("peft", "fused", "unsloth")
+OTHERS = BACKENDS[1:]
 TRAJECTORY_BAND = 1e-4  # nats a token, float32: two backends, or two ways to cut a step into micro-batches
 Measured = dict[str, Any]
 
@@ -49,7 +50,7 @@ def measured(family_dir: Callable[[str], Path], tmp_path_factory: pytest.TempPat
             text=True,
         )
         for name in BACKENDS
-        if importlib.util.find_spec(name)
+        if name == "fused" or importlib.util.find_spec(name)
     }
     answers: dict[str, Measured] = {}
 
@@ -137,14 +138,16 @@ def test_the_result_says_what_the_curve_says(found: Measured):
     assert 2**27 < result["peak_memory_bytes"] < 2**33  # torch alone takes over 128 MiB
 
 
-def test_both_backends_begin_with_the_same_loss(measured: Callable[[str], Measured]):
-    vanilla, product = (measured(name)["training"] for name in BACKENDS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_every_backend_begins_with_the_same_loss(measured: Callable[[str], Measured], other: str):
+    vanilla, product = (measured(name)["training"] for name in ("peft", other))
     assert product["start"] == pytest.approx(vanilla["start"], rel=1e-6)
     assert product["curve"]["loss"][0] == pytest.approx(vanilla["curve"]["loss"][0], rel=1e-6)
 
 
-def test_both_backends_learn_along_the_same_curve(measured: Callable[[str], Measured]):
-    vanilla, product = (measured(name)["training"]["curve"] for name in BACKENDS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_every_backend_learns_along_the_same_curve(measured: Callable[[str], Measured], other: str):
+    vanilla, product = (measured(name)["training"]["curve"] for name in ("peft", other))
     assert len(vanilla["loss"]) == 6
     assert product["loss"] == pytest.approx(vanilla["loss"], abs=TRAJECTORY_BAND)
     assert product["grad_norm"] == pytest.approx(vanilla["grad_norm"], abs=TRAJECTORY_BAND)
@@ -170,8 +173,9 @@ def test_adapters_of_a_four_bit_base_stay_float32_in_training(found: Measured):
     assert found["four_bit"]["dtypes"] == ["torch.float32"]
 
 
-def test_four_bit_gradients_are_whole_after_an_evaluation(measured: Callable[[str], Measured]):
-    vanilla, product = (measured(name)["four_bit"] for name in BACKENDS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_four_bit_gradients_are_whole_after_an_evaluation(measured: Callable[[str], Measured], other: str):
+    vanilla, product = (measured(name)["four_bit"] for name in ("peft", other))
     assert product["loss"] == pytest.approx(vanilla["loss"], abs=0.01)
     assert product["grad_norm"] == pytest.approx(vanilla["grad_norm"], rel=0.05)
     assert min(vanilla["grad_norm"]) > 10  # 2.2 where bitsandbytes had repacked the weights

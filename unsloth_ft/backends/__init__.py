@@ -1,4 +1,4 @@
-"""Who loads the model and adds the adapter: Unsloth (the product) or vanilla PEFT (the baseline, and the fallback).
+"""Who loads the model and adds the adapter: Unsloth (the product), our own layers on a CPU, or vanilla PEFT (the baseline, and the fallback).
 
 One backend a process: Unsloth patches transformers, trl and peft on import, so a vanilla figure from a process that
 imported it is not vanilla.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
+from unsloth_ft.kernels import ARCHITECTURES
 from unsloth_ft.plan import Decision, Plan
 from unsloth_ft.recipe import Recipe
 
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from torch.nn import Module
 
-NAMES = ("unsloth", "peft")
+NAMES = ("unsloth", "fused", "peft")
 UNSLOTH_WITHOUT_GPU = "2026.10.9"  # first release whose FastLanguageModel trains on a CPU
 
 
 class Backend(Protocol):
-    """What a backend has to do; tests/backends/test_contract.py says it in full, for both."""
+    """What a backend has to do; tests/backends/test_contract.py says it in full, for all."""
 
     name: str
 
@@ -50,16 +51,21 @@ class Backend(Protocol):
         """Evaluation mode, and the mode of before on leaving."""
 
 
-def choose(asked: str, hardware: Hardware) -> Decision[str]:
-    """The backend and why. `auto` prefers Unsloth; a backend asked for by name never falls back.
+def choose(asked: str, hardware: Hardware, architecture: str | None = None) -> Decision[str]:
+    """The backend and why. A backend asked for by name never falls back.
 
-    Raises MachineError when the one asked for can't run here, UserError for an unknown name.
+    `auto` prefers Unsloth on a GPU and our fused layers without one. `architecture` is config.json's; None, where the model isn't
+    known yet: any. Raises MachineError when the one asked for can't run here, UserError for an unknown name or another's model.
     """
     if asked not in (*NAMES, "auto"):
-        raise UserError(f'backend is "{asked}"; expected auto, unsloth or peft.{nearest(asked, NAMES)}')
-    obstacle = _unsloth_obstacle(hardware)
+        raise UserError(f'backend is "{asked}"; expected auto, {", ".join(NAMES[:-1])} or {NAMES[-1]}.{nearest(asked, NAMES)}')
     if asked == "peft":
         return Decision("peft", f"asked for; vanilla PEFT {_version('peft')}")
+    if asked == "fused":
+        return _asked_for_fused(hardware, architecture)
+    if asked == "auto" and hardware.gpu is None and architecture in ARCHITECTURES:
+        return Decision("fused", f"no GPU: our own layers, measured faster than Unsloth's and PEFT {_version('peft')}'s here")
+    obstacle = _unsloth_obstacle(hardware)
     if obstacle is None:
         return Decision("unsloth", f"{_version('unsloth')} on {'CUDA' if hardware.gpu else 'the CPU'}")
     if asked == "unsloth":
@@ -67,15 +73,29 @@ def choose(asked: str, hardware: Hardware) -> Decision[str]:
     return Decision("peft", f"{obstacle}; vanilla PEFT in its place")
 
 
+def _asked_for_fused(hardware: Hardware, architecture: str | None) -> Decision[str]:
+    if hardware.gpu is not None:
+        raise MachineError(
+            f"backend fused is for a machine without a GPU, and here is {hardware.gpu.name}. Pass --backend unsloth or peft, or set "
+            "UNSLOTH_FORCE_CPU=1."
+        )
+    if architecture is not None and architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UserError(f"backend is fused, but the model is a {architecture}; expected {known}. Pass --backend unsloth or peft.")
+    return Decision("fused", f"asked for; our own layers on PEFT {_version('peft')}")
+
+
 def activate(name: str, *, quiet: bool = True) -> Backend:
     """Imports the backend, Unsloth before anything it patches. The first call in a process decides for good."""
-    if name == "peft" and "unsloth" in sys.modules:
-        raise RuntimeError("unsloth is imported already; the peft backend needs a process of its own")
+    if name != "unsloth" and "unsloth" in sys.modules:
+        raise RuntimeError(f"unsloth is imported already; the {name} backend needs a process of its own")
     if name == "unsloth" and "unsloth" not in sys.modules and sys.modules.keys() & {"peft", "trl"}:
         raise RuntimeError("peft or trl is imported already; unsloth has to come first, in a process of its own")
     with third_party(quiet=quiet):
         if name == "unsloth":
             from unsloth_ft.backends.unsloth import UnslothBackend as Chosen
+        elif name == "fused":
+            from unsloth_ft.backends.fused import FusedBackend as Chosen
         else:
             from unsloth_ft.backends.peft import PeftBackend as Chosen
     from transformers.utils import logging

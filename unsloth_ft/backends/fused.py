@@ -21,14 +21,17 @@ class FusedBackend(PeftBackend):
     name = "fused"
 
     def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
-        adapted = super().add_lora(model, recipe, plan)
-        fused.install(adapted, recompute=bool(plan.gradient_checkpointing.value))
-        return adapted
+        return _fused(super().add_lora(model, recipe, plan), plan)
 
     def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
-        adapted = super().load_adapter(model, folder, plan)
-        fused.install(adapted, recompute=bool(plan.gradient_checkpointing.value))
-        return adapted
+        return _fused(super().load_adapter(model, folder, plan), plan)
 
     def loss(self, model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
+        """See fused.loss."""
         return fused.loss(model, inputs, num_items)
+
+
+def _fused(model: PeftModel, plan: Plan) -> PeftModel:
+    if not plan.load_in_4bit.value:
+        fused.install(model, recompute=bool(plan.gradient_checkpointing.value))
+    return model

@@ -18,7 +18,7 @@ MODEL = click.option("--model", metavar="ID|DIR", help="Another base model than 
 BACKEND = click.option(
     "--backend",
     default="auto",
-    type=click.Choice(("auto", "unsloth", "peft")),
+    type=click.Choice(("auto", "unsloth", "fused", "peft")),
     help="Who trains; auto chooses and says why.  [default: auto]",
 )
 EVAL_DATA = click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows; else a share of the data is held out.")

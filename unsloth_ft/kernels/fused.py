@@ -15,13 +15,13 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch.nn import Identity, Module
 
+from unsloth_ft.errors import UserError
+from unsloth_ft.kernels import ARCHITECTURES
 from unsloth_ft.kernels.attention import NAME, register
 from unsloth_ft.kernels.cross_entropy import cross_entropy, learned_positions
 from unsloth_ft.kernels.layer import Heads, Layer, LayerFunction
 from unsloth_ft.kernels.projection import Member, Projection
 from unsloth_ft.kernels.rows import Rows
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # config.json's model_type
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,10 @@ class FusedForward:
 def install(model: PeftModel, *, recompute: bool) -> None:
     """Fuses every decoder layer. `recompute`: keep nothing but each layer's input for the backward (gradient checkpointing).
 
-    Raises NotImplementedError for a model whose layers aren't of FAMILIES; the caller asks `obstacle` first.
+    Raises UserError for a model that can't be fused.
     """
     base = model.get_base_model()
-    reason = obstacle(base.config)
-    if reason is not None:
-        raise NotImplementedError(reason)
+    _refuse_others(type(base).__name__, base.config)
     register()
     base.set_attn_implementation(NAME)
     for layer in base.model.layers:
@@ -92,17 +90,6 @@ def install(model: PeftModel, *, recompute: bool) -> None:
         layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, recompute)
 
 
-def obstacle(config: Any) -> str | None:
-    """Why a model with this config can't be fused, or None."""
-    if config.model_type not in FAMILIES:
-        return f"the fused layers are those of {', '.join(FAMILIES)}, not of {config.model_type}"
-    if config.hidden_act != "silu":
-        return f"the fused layers have silu, not {config.hidden_act}"
-    if config.attention_dropout:
-        return f"the fused layers have no attention_dropout, which is {config.attention_dropout}"
-    return None
-
-
 def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
     """The loss of flat rows, a scalar; None where the rows are padded or the fused layers don't apply.
 
@@ -110,7 +97,7 @@ def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Te
     """
     base = model.get_base_model()
     decoder, head = base.model, base.lm_head
-    if "cu_seq_lens_q" not in inputs or not all(layer.forward.applies for layer in decoder.layers):
+    if "cu_seq_lens_q" not in inputs or not all(isinstance(layer.forward, FusedForward) and layer.forward.applies for layer in decoder.layers):
         return None
     with torch.autocast(inputs["input_ids"].device.type, enabled=False):
         hidden = decoder.embed_tokens(inputs["input_ids"])
@@ -120,6 +107,15 @@ def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Te
             hidden = layer.forward(hidden, position_embeddings=position_embeddings, cu_seq_lens_q=inputs["cu_seq_lens_q"])
         positions, targets = learned_positions(inputs["labels"][0])
         return cross_entropy(decoder.norm(hidden[0, positions]), head.weight, targets, num_items=num_items)
+
+
+def _refuse_others(architecture: str, config: Any) -> None:
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"the model is a {architecture}; backend fused has the layers of {', '.join(ARCHITECTURES)}. Pass --backend peft.")
+    for name, expected in (("hidden_act", "silu"), ("attention_dropout", 0)):
+        found = config.to_dict()[name]
+        if found != expected:
+            raise UserError(f'config.json: {name} is "{found}"; backend fused knows {expected} alone. Pass --backend peft.')
 
 
 def _fused(layer: Module, config: Any, *, name: str) -> Layer:

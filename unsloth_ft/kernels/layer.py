@@ -78,7 +78,7 @@ class Layer:
         return [parameter for projection in self.projections for parameter in projection.parameters]
 
     def refresh(self) -> None:
-        """Takes the adapters' values over where they changed."""
+        """Takes the adapters' values over."""
         for projection in self.projections:
             projection.refresh()
 

@@ -1,0 +1,157 @@
+"""The fused layers inside a PEFT model against the stock ones: loss, gradients, a training, saving, and what falls through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from model import CONFIGS, LENGTHS, adapted, flat, gradients, loss_row_by_row
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from unsloth_ft.errors import UserError
+from unsloth_ft.kernels import fused
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_loss_and_every_gradient_are_the_stock_model_s(name: str, recompute: bool):
+    model, inputs = adapted(name), flat()
+    expected = loss_row_by_row(model, inputs) / 10
+    expected.backward()
+    stock = gradients(model)
+    fused.install(model, recompute=recompute)
+    own = fused.loss(model, inputs, 10)
+    own.backward()
+    torch.testing.assert_close(own, expected)
+    assert len(stock) == 28
+    torch.testing.assert_close(gradients(model), stock, atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("k_proj", "down_proj"), ("o_proj",), ("gate_proj",)])
+def test_adapters_on_some_projections_only(targets: tuple[str, ...]):
+    model, inputs = adapted("qwen2", target_modules=targets), flat()
+    expected = loss_row_by_row(model, inputs)
+    expected.backward()
+    stock = gradients(model)
+    fused.install(model, recompute=False)
+    own = fused.loss(model, inputs, 1)
+    own.backward()
+    torch.testing.assert_close(own, expected)
+    assert len(stock) == 4 * len(targets)
+    torch.testing.assert_close(gradients(model), stock, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_evaluation_on_flat_rows_gives_the_stock_model_s_logits(name: str):
+    model, inputs = adapted(name).eval(), flat()
+    with torch.no_grad():
+        rows = inputs["input_ids"][0].split(LENGTHS)
+        expected = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in rows])
+        with model.disable_adapter():
+            of_base = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in rows])
+        fused.install(model, recompute=False)
+        del inputs["labels"]
+        torch.testing.assert_close(model(**inputs, use_cache=False).logits[0], expected, atol=2e-6, rtol=2e-5)
+        with model.disable_adapter():
+            torch.testing.assert_close(model(**inputs, use_cache=False).logits[0], of_base, atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3"])
+def test_a_short_training_goes_the_stock_model_s_way(name: str):
+    losses = []
+    for install in (False, True):
+        model = adapted(name)
+        if install:
+            fused.install(model, recompute=False)
+        optimizer = torch.optim.AdamW((parameter for parameter in model.parameters() if parameter.requires_grad), lr=0.03, fused=True)
+        for step in range(6):
+            inputs = flat(seed=step % 2)
+            loss = fused.loss(model, inputs, 10) if install else loss_row_by_row(model, inputs) / 10
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+    stock, own = losses[:6], losses[6:]
+    assert own == pytest.approx(stock, rel=2e-5)
+    assert own[4] < own[0] - 0.02
+
+
+def test_bfloat16_is_nearer_to_float32_than_peft_s():
+    exact = adapted("llama")
+    inputs = flat((40, 20, 60))
+    model = adapted("llama").to(torch.bfloat16)
+    for parameter, of_exact in zip(model.parameters(), exact.parameters()):
+        if parameter.requires_grad:
+            parameter.data = of_exact.data.clone()
+        else:
+            of_exact.data = parameter.data.float()
+    expected = loss_row_by_row(exact, inputs).item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        stock = loss_row_by_row(model, inputs).item()
+    fused.install(model, recompute=False)
+    own = fused.loss(model, inputs, 1).item()
+    assert abs(own - expected) < abs(stock - expected)
+
+
+def test_what_falls_through_is_the_stock_model_bit_by_bit():
+    model, prompt = adapted("qwen3").eval(), flat()["input_ids"][:, :6]
+    with torch.no_grad():
+        expected = model(input_ids=prompt).logits
+        answer = model.generate(input_ids=prompt, max_new_tokens=4, do_sample=False, pad_token_id=0)
+        fused.install(model, recompute=False)
+        assert torch.equal(model(input_ids=prompt).logits, expected)
+        assert torch.equal(model.generate(input_ids=prompt, max_new_tokens=4, do_sample=False, pad_token_id=0), answer)
+
+
+def test_dropout_in_training_is_obeyed_by_the_stock_layers():
+    model, inputs = adapted("llama", lora_dropout=0.5), flat()
+    fused.install(model, recompute=False)
+    assert fused.loss(model, inputs, 1) is None
+    del inputs["labels"]
+    torch.manual_seed(0)
+    first = model(**inputs, use_cache=False).logits
+    assert not torch.equal(model(**inputs, use_cache=False).logits, first)
+    with torch.no_grad():
+        evaluated = model.eval()(**inputs, use_cache=False).logits
+        assert torch.equal(model(**inputs, use_cache=False).logits, evaluated)
+
+
+def test_padded_rows_are_left_to_the_trainer():
+    model = adapted("llama")
+    fused.install(model, recompute=False)
+    assert fused.loss(model, {"input_ids": torch.ones(2, 3, dtype=torch.long), "attention_mask": torch.ones(2, 3)}, 1) is None
+
+
+def test_a_saved_adapter_is_plain_peft_s(tmp_path: Path):
+    model, inputs = adapted("qwen2"), flat()
+    names = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    fused.install(model, recompute=False)
+    assert {name: tensor.shape for name, tensor in model.state_dict().items()} == names
+    model.save_pretrained(tmp_path)
+    base = AutoModelForCausalLM.from_config(CONFIGS["qwen2"])
+    base.load_state_dict(adapted("qwen2").unload().state_dict())
+    again = PeftModel.from_pretrained(base, tmp_path)
+    torch.testing.assert_close(loss_row_by_row(again, inputs), fused.loss(model, inputs, 1))
+
+
+def test_merging_and_unmerging_work_on_the_common_buffer():
+    model, inputs = adapted("llama").eval(), flat()
+    fused.install(model, recompute=False)
+    with torch.no_grad():
+        expected = fused.loss(model, inputs, 1)
+        model.merge_adapter()
+        torch.testing.assert_close(loss_row_by_row(model, inputs), expected)
+        model.unmerge_adapter()
+        torch.testing.assert_close(fused.loss(model, inputs, 1), expected)
+
+
+def test_another_family_is_refused():
+    from peft import LoraConfig, get_peft_model
+    from transformers import GemmaConfig, GemmaForCausalLM
+
+    gemma = GemmaForCausalLM(GemmaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1))
+    model = get_peft_model(gemma, LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(UserError, match=r"the model is a GemmaForCausalLM; backend fused has the layers of LlamaForCausalLM, .* --backend peft\."):
+        fused.install(model, recompute=False)
