@@ -58,7 +58,7 @@ COMMANDS = [
     Call(
         "an unknown backend",
         "RUN --backend unslot",
-        f"invalid value for '--backend': 'unslot' is not one of 'auto', 'unsloth', 'peft'. {ALL}",
+        f"invalid value for '--backend': 'unslot' is not one of 'auto', 'unsloth', 'fused', 'peft'. {ALL}",
     ),
     Call("no steps", "RUN --max-steps 0", f"invalid value for '--max-steps': 0 is not in the range x>=1. {ALL}"),
     Call("fewer than no steps", "RUN --max-steps -5", f"invalid value for '--max-steps': -5 is not in the range x>=1. {ALL}"),

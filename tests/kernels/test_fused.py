@@ -65,7 +65,7 @@ def test_a_short_training_goes_the_stock_model_s_way(name: str):
         model = adapted(name)
         if install:
             fused.install(model, recompute=False)
-        optimizer = torch.optim.AdamW((parameter for parameter in model.parameters() if parameter.requires_grad), lr=0.03, fused=True)
+        optimizer = torch.optim.AdamW((parameter for parameter in model.parameters() if parameter.requires_grad), lr=0.01, fused=True)
         for step in range(6):
             inputs = flat(seed=step % 2)
             loss = fused.loss(model, inputs, 10) if install else loss_row_by_row(model, inputs) / 10
@@ -74,7 +74,7 @@ def test_a_short_training_goes_the_stock_model_s_way(name: str):
             optimizer.zero_grad()
             losses.append(loss.item())
     stock, own = losses[:6], losses[6:]
-    assert own == pytest.approx(stock, rel=2e-5)
+    assert own == pytest.approx(stock, rel=1e-4)
     assert own[4] < own[0] - 0.02
 
 
