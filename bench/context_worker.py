@@ -17,7 +17,7 @@ from typing import Any
 
 from unsloth_ft.bench import context
 from unsloth_ft.bench.leg import Line, Loaded, prepare
-from unsloth_ft.bench.memory_cap import is_out_of_memory
+from unsloth_ft.train.memory import is_out_of_memory
 from unsloth_ft.bench.workload import ordinary_ids, random_row
 
 LEAST = 256  # tokens

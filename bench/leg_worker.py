@@ -22,7 +22,7 @@ from unsloth_ft.bench import instruments, workload
 from unsloth_ft.bench.leg import Line, Loaded, prepare
 from unsloth_ft.bench.legs import recipe_of
 from unsloth_ft.bench.measurement import Step, Work
-from unsloth_ft.bench.memory_cap import is_out_of_memory
+from unsloth_ft.train.memory import is_out_of_memory
 
 
 class Clock:

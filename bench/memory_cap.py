@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import dataclass
 
@@ -15,8 +14,6 @@ MOST_OUTSIDE_BYTES = 2 * GIB
 CONTEXT_BYTES = 600 * MIB  # the upper end of that
 MOST_MIB = 2**30  # 1 PiB, more than any machine has
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
-# Each is how a library says it: CUDA and Triton; torch's CPU allocator; C++; cuBLAS's and cuDNN's handles, allocated on first use.
-SAID = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
 
 
 @dataclass(frozen=True)
@@ -53,17 +50,6 @@ def cap_device_memory(asked_bytes: int, *, alone: bool = True) -> Cap:
     import torch
 
     return _cap_gpu(asked_bytes, alone=alone) if torch.cuda.is_available() else _cap_cpu(asked_bytes)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that memory ran out, on the GPU or the CPU."""
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
 
 
 def _cap_gpu(asked_bytes: int, *, alone: bool) -> Cap:

@@ -128,9 +128,9 @@ class Estimate:
         return next(phase for phase in self.phases if phase.name == name)
 
 
-def estimate(work: Work) -> Estimate:
-    """The peaks of this work, in the order of a run's phases."""
-    fit = fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
+def estimate(work: Work, fit: Fit | None = None) -> Estimate:
+    """The peaks of this work, in the order of a run's phases. `fit`: another than the one for this backend and device."""
+    fit = fit or fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
     on_card = work.device == "cuda"
     phases = [
         Phase("load", (*_begun(fit, work), *_base(work), *_loading(fit, work))),
@@ -227,6 +227,7 @@ def _evaluated(fit: Fit, work: Work) -> tuple[Part, ...]:
     model, batch = work.model, work.evaluation
     logits = min(batch.learned, max(1, fit.evaluated_logits // model.vocab_size)) * model.vocab_size
     parts = (
+        _retained(fit, work),
         Part("activations", int(fit.evaluated * batch.tokens * (model.hidden_size + model.intermediate_size))),
         Part("logits", int(fit.evaluated_logit * logits)),
         Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
@@ -235,11 +236,16 @@ def _evaluated(fit: Fit, work: Work) -> tuple[Part, ...]:
     return tuple(part for part in parts if part.bytes)
 
 
+def _retained(fit: Fit, work: Work) -> Part:
+    return Part("not given back after training", int(fit.retained * sum(part.bytes for part in _step(fit, work))))
+
+
 def _answered(fit: Fit, work: Work) -> tuple[Part, ...]:
     """Keys and values of all tokens, and one layer's tensors of the prompts."""
     model, batch = work.model, work.answers
     cache = 2 * model.key_width * model.num_hidden_layers * batch.tokens * VALUE_BYTES[work.dtype]
     parts = (
+        _retained(fit, work),
         Part("keys and values", cache),
         Part("activations", int(fit.evaluated * batch.tokens * (model.hidden_size + model.intermediate_size))),
         Part("logits", int(fit.evaluated_logit * batch.rows * model.vocab_size)),

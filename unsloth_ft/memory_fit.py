@@ -50,6 +50,8 @@ class Fit:
     """A pair of positions of a row: masks and scores."""
     dequantized: float
     """A value of the largest 4-bit weight of a layer."""
+    retained: float
+    """Of what a training step held, what the allocator still has in an evaluation."""
     evaluated: float
     """A token and unit of hidden and intermediate size, in a forward pass that keeps nothing."""
     evaluated_logit: float

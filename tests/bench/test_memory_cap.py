@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from unsloth_ft.bench import memory_cap
-from unsloth_ft.bench.memory_cap import is_out_of_memory, memory_size
+from unsloth_ft.bench.memory_cap import memory_size
 from unsloth_ft.errors import MachineError, UserError
 from unsloth_ft.hardware import GIB
+from unsloth_ft.train.memory import is_out_of_memory
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 10**6
@@ -30,7 +31,8 @@ CAPPED = """
 import json, os
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import torch
-from unsloth_ft.bench.memory_cap import cap_device_memory, is_out_of_memory
+from unsloth_ft.bench.memory_cap import cap_device_memory
+from unsloth_ft.train.memory import is_out_of_memory
 mega = 10**6
 there = torch.ones(100 * mega, dtype=torch.uint8)  # before the cap: doesn't count
 cap = cap_device_memory(300 * mega)
@@ -71,7 +73,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from unsloth_ft.bench.context import longest
-from unsloth_ft.bench.memory_cap import cap_device_memory, is_out_of_memory
+from unsloth_ft.bench.memory_cap import cap_device_memory
+from unsloth_ft.train.memory import is_out_of_memory
 torch.set_num_threads(1)
 model = LlamaForCausalLM(LlamaConfig(
     vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=2**20))
@@ -174,7 +177,8 @@ except MachineError as error:
 def test_a_capped_gpu_raises_torch_s_own_error():
     code = """
 import json, torch
-from unsloth_ft.bench.memory_cap import cap_device_memory, is_out_of_memory
+from unsloth_ft.bench.memory_cap import cap_device_memory
+from unsloth_ft.train.memory import is_out_of_memory
 gib = 2**30
 cap = cap_device_memory(4 * gib)
 kept = torch.empty(cap.allocatable_bytes - gib, dtype=torch.uint8, device="cuda")

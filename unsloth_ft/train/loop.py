@@ -80,7 +80,7 @@ def train(
     metrics = progress.Metrics(run.metrics_file)
     state = _finished(checkpoint, recipe, plan)
     if state is None:
-        trainer = _trainer(
+        trainer = make_trainer(
             model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None
         )
         _train(trainer, metrics, plan=plan, patience=recipe.train.early_stopping_patience, checkpoint=checkpoint, console=console)
@@ -137,7 +137,7 @@ def _finished(checkpoint: Path | None, recipe: Recipe, plan: Plan) -> Any:
     return state if ended else None
 
 
-def _trainer(
+def make_trainer(
     model: PeftModel,
     backend: Backend,
     *,
@@ -149,6 +149,7 @@ def _trainer(
     run: RunDirectory,
     resumed: bool,
 ) -> Any:
+    """The trainer of this run, silent and ready. `resumed`: the held-out rows aren't scored before the first step."""
     from transformers import PrinterCallback
     from transformers.trainer_callback import ProgressCallback
 

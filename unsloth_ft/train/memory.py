@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import resource
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from unsloth_ft.plan import Plan
 
+# Each is how a library says it: CUDA and Triton; torch's CPU allocator; C++; cuBLAS's and cuDNN's handles, allocated on first use.
+SAID = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -35,6 +38,26 @@ def peak_memory_bytes(plan: Plan) -> int:
     if peak is not None:
         return peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_allocated_bytes(plan: Plan) -> int:
+    """As `peak_memory_bytes`, but on a GPU what tensors took of it, without what the allocator kept for later."""
+    if plan.device.value == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return peak_memory_bytes(plan)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that memory ran out, on the GPU or the CPU."""
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
 
 
 def forget_peak_host() -> None:

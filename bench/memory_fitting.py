@@ -1,0 +1,177 @@
+"""Fits the memory table's constants to measured peaks, and says how far off it is.
+
+    python -m unsloth_ft.bench.memory_fitting bench/results/*-memory-*.json --out unsloth_ft/memory_fits.json
+
+One fit for each backend, device, precision and way of checkpointing: least squares of the relative errors over all phases, no constant
+below 0, so that the table is monotone in everything. The bound is the largest error, of the fit itself and of fits that never saw the
+model they are held against.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unsloth_ft.hardware import GIB, MIB
+from unsloth_ft.memory import ANSWERS, EVALUATION, TRAINING, Batch, Work, estimate
+from unsloth_ft.memory_fit import Fit, checkpointing_name
+from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.record import write_atomically
+
+LEAST_BOUND = 0.05  # two runs of one point differ by up to this
+# Constants begin, and stay where the points say nothing of them, at what a layer's tensors come to when they are counted: about six of
+# hidden size and four of intermediate size in 2 bytes, the float32 copies that LoRA's matrices make of their inputs, logits in float32 and
+# their gradient.
+PRIOR = {
+    "fixed": 300.0 * MIB, "loading": 0.1, "hidden": 8.0, "wide": 8.0, "rank": 4.0, "once": 8.0, "kept": 2.0, "logit": 12.0, "pair": 0.5,
+    "dequantized": 2.0, "retained": 0.2, "evaluated": 6.0, "evaluated_logit": 6.0,
+}  # fmt: skip
+IN_TRAINING = ("fixed", "loading", "hidden", "wide", "rank", "once", "kept", "logit", "pair", "dequantized")
+IN_EVALUATION = ("retained", "evaluated", "evaluated_logit")
+UNITS = {name: 2.0**30 if name == "fixed" else 1.0 for name in PRIOR}  # so that all are of one size
+PRIOR_WEIGHT = 1e-3  # of a prior's relative error against a point's
+SWEEPS = 3000  # of coordinate descent; the constants don't move any more after a few hundred
+# How each backend's training loss holds logits: (logits at a time, positions at a time), 0 for no such limit. TRL's chunked_nll takes 256
+# positions; Unsloth's fused loss sizes its chunks by bytes (unsloth_zoo's fused_losses); ours holds kernels.cross_entropy.LOGITS.
+LOGITS = {("peft", "cpu"): (0, 256), ("peft", "cuda"): (0, 256), ("unsloth", "cpu"): (0, 0), ("unsloth", "cuda"): (2**28, 0), ("fused", "cpu"): (2**23, 0)}
+EVALUATED_LOGITS = 2**26  # evaluate.losses.LOGITS
+HOST_BYTES = {"cpu": 0, "cuda": int(2.5 * GIB)}  # 2.0 GiB of libraries and a CUDA context's host side on an H200's machine, and its imports
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One point: the work, and the peak of each phase that was reached."""
+
+    work: Work
+    peaks: dict[str, int]
+    model: str
+    machine: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What is fitted together."""
+        work = self.work
+        return work.backend, work.device, work.dtype, checkpointing_name(work.gradient_checkpointing)
+
+
+def read(path: Path) -> list[Measured]:
+    """The points of a grid's file."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return [Measured(work_of(entry["work"]), entry["peaks"], entry["point"]["recipe"], told["machine"]) for entry in told["points"]]
+
+
+def work_of(values: dict[str, Any]) -> Work:
+    batches = {name: Batch(**values[name]) for name in ("training", "evaluation", "answers")}
+    return Work(**values | batches | {"model": ModelFacts(**values["model"]), "target_modules": tuple(values["target_modules"])})
+
+
+def fitted(points: Sequence[Measured]) -> Fit:
+    """The fit of points with one key, with its bound."""
+    found = solve(points)
+    worst = max(abs(error) for error in errors(found, points))
+    models = sorted({point.model for point in points})
+    for model in models if len(models) > 1 else ():
+        seen, unseen = ([point for point in points if (point.model != model) is keep] for keep in (True, False))
+        worst = max(worst, *(abs(error) for error in errors(solve(seen), unseen)))
+    return replace(found, bound=max(LEAST_BOUND, math.ceil(100 * worst) / 100))
+
+
+def errors(fit: Fit, points: Iterable[Measured]) -> list[float]:
+    """(estimate − measured) / measured of each phase of each point."""
+    return [tensors(fit, point, phase) / peak - 1 for point in points for phase, peak in point.peaks.items()]
+
+
+def tensors(fit: Fit, point: Measured, phase: str) -> int:
+    """The estimate of what the probe measures: on a card without its context and fragments."""
+    parts = estimate(point.work, fit).phase(phase).parts
+    return sum(part.bytes for part in parts if part.name not in ("CUDA context", "fragmentation"))
+
+
+def solve(points: Sequence[Measured]) -> Fit:
+    """The constants with the least sum of squared relative errors, none below 0: first those of loading and training, then, with them,
+    those of evaluation and answers. The table is linear in both."""
+    begun = _fit(points, PRIOR)
+    trained = _solve(points, begun, ("load", TRAINING), IN_TRAINING)
+    return _solve(points, trained, (EVALUATION, ANSWERS), IN_EVALUATION)
+
+
+def _solve(points: Sequence[Measured], fit: Fit, phases: tuple[str, ...], names: tuple[str, ...]) -> Fit:
+    """The fit with these constants moved to where these phases want them."""
+    pairs = [(point, phase) for point in points for phase in phases if phase in point.peaks]
+    without = replace(fit, **dict.fromkeys(names, 0.0))
+    base = [tensors(without, point, phase) for point, phase in pairs]
+    wanted = [1 - zero / point.peaks[phase] for (point, phase), zero in zip(pairs, base)]
+    columns = [
+        [(tensors(replace(without, **{name: UNITS[name]}), point, phase) - zero) / point.peaks[phase] for (point, phase), zero in zip(pairs, base)]
+        for name in names
+    ]
+    found = least_squares(columns, wanted, [PRIOR[name] / UNITS[name] for name in names])
+    return replace(fit, **{name: round(value * UNITS[name], 4) for name, value in zip(names, found)})
+
+
+def least_squares(columns: Sequence[Sequence[float]], wanted: Sequence[float], priors: Sequence[float]) -> list[float]:
+    """x ≥ 0 with the least |Σ columns·x − wanted|² + PRIOR_WEIGHT · Σ (x / prior − 1)², by coordinate descent."""
+    x = list(priors)
+    left = [want - sum(column[at] * value for column, value in zip(columns, x)) for at, want in enumerate(wanted)]
+    curvatures = [sum(value**2 for value in column) + PRIOR_WEIGHT / prior**2 for column, prior in zip(columns, priors)]
+    for _ in range(SWEEPS):
+        for at, column in enumerate(columns):
+            pull = sum(map(operator.mul, column, left)) + PRIOR_WEIGHT * (priors[at] - x[at]) / priors[at] ** 2
+            moved = max(0.0, x[at] + pull / curvatures[at])
+            if moved != x[at]:
+                left = [rest - value * (moved - x[at]) for rest, value in zip(left, column)]
+                x[at] = moved
+    return x
+
+
+def _fit(points: Sequence[Measured], values: dict[str, float]) -> Fit:
+    backend, device, dtype, checkpointing = points[0].key
+    at_a_time, positions = LOGITS[backend, device]
+    return Fit(
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        checkpointing=checkpointing,
+        host_bytes=HOST_BYTES[device],
+        logits=at_a_time,
+        logit_positions=positions,
+        evaluated_logits=EVALUATED_LOGITS,
+        bound=0.0,
+        points=len(points),
+        machine=points[0].machine,
+        **values,
+    )
+
+
+@click.command(help=__doc__.split("\n")[0])
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write the fits; those of other keys that it has stay.")
+def main(files: tuple[Path, ...], out: Path | None) -> None:
+    points = sorted((point for file in files for point in read(file)), key=lambda point: point.key)
+    found = [fitted(list(group)) for _, group in groupby(points, key=lambda point: point.key)]
+    for fit in found:
+        group = [point for point in points if point.key == (fit.backend, fit.device, fit.dtype, fit.checkpointing)]
+        within = sorted(errors(fit, group))
+        click.echo(
+            f"{fit.backend} {fit.device} {fit.dtype} {fit.checkpointing}: {len(group)} points, errors {within[0]:+.1%} to {within[-1]:+.1%}, "
+            f"median {statistics.median(map(abs, within)):.1%}, bound {fit.bound:.0%}"
+        )
+    if out:
+        keys = {(fit.backend, fit.device, fit.dtype, fit.checkpointing) for fit in found}
+        there = json.loads(out.read_text(encoding="utf-8"))["fits"] if out.is_file() else []
+        kept = [fit for fit in there if (fit["backend"], fit["device"], fit["dtype"], fit["checkpointing"]) not in keys]
+        told = [{key: value for key, value in asdict(fit).items() if key != "stands_in_for"} for fit in found]
+        write_atomically(out, json.dumps({"format": 1, "fits": [*kept, *told]}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

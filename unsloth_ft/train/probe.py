@@ -1,0 +1,94 @@
+"""A run's peaks, measured before it begins: its largest batches through real steps, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unsloth_ft.chat import Row
+from unsloth_ft.errors import MachineError
+from unsloth_ft.memory import TRAINING
+
+if TYPE_CHECKING:
+    from unsloth_ft.prepare import Prepared
+
+LAST_WORDS = 5  # lines of a process that died
+KILLED = (-9, 137)  # by the system's out-of-memory killer, as a shell or Python says it
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured. `out_of_memory`: the phase in which it was, or nothing."""
+
+    peaks: dict[str, int]
+    """Phase -> bytes, under the names of the memory table. On a card, tensors alone: without its context and fragments."""
+    seconds: dict[str, float]
+    out_of_memory: str = ""
+    message: str = ""
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Of one forward and backward pass with the largest micro-batch; None: it was not reached."""
+        from unsloth_ft.train.probe_worker import STEPS
+
+        return self.seconds[TRAINING] / STEPS if TRAINING in self.seconds else None
+
+
+def probe(prepared: Prepared) -> Probe:
+    """The run's own largest batches. Raises MachineError when the process dies of something else than memory."""
+    return measure(request_of(prepared))
+
+
+def request_of(prepared: Prepared) -> dict[str, Any]:
+    """What the program is given: the longest rows, as many as a batch has."""
+    plan, recipe = prepared.plan, prepared.recipe
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "plan": plan.as_json(),
+        "base": os.fspath(prepared.base.folder),
+        "rows": longest(prepared.rows, plan.per_device_train_batch_size.value),
+        "held_out": longest(prepared.held_out_rows, plan.per_device_eval_batch_size.value),
+        "prompts": prompts(prepared),
+        "max_new_tokens": recipe.evaluate.max_new_tokens,
+    }
+
+
+def longest(rows: Sequence[Row], count: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(ids, labels) of so many rows, the longest first; a file that has fewer gives them again."""
+    ordered = sorted(rows, key=lambda row: -len(row.input_ids))
+    return [(row.input_ids, row.labels) for row in (ordered * count)[:count]] if ordered else []
+
+
+def prompts(prepared: Prepared) -> list[list[int]]:
+    """The longest questions, as many as are answered at once."""
+    from unsloth_ft.evaluate.answers import questions
+
+    plan, recipe = prepared.plan, prepared.recipe
+    if plan.fitting is None or not plan.fitting.work.answers.rows:
+        return []
+    limit, length = recipe.evaluate.answers, plan.max_seq_length.value
+    _, asked, _ = questions(prepared.held_out, prepared.chat, limit=limit, longest=length)
+    return sorted(asked, key=len, reverse=True)[: plan.fitting.work.answers.rows]
+
+
+def measure(request: dict[str, Any]) -> Probe:
+    """Runs the program on the request. Raises MachineError when it dies without an answer, with its last words."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "request.json"
+        path.write_text(json.dumps(request), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "unsloth_ft.train.probe_worker", os.fspath(path)], capture_output=True, text=True, check=False
+        )
+    if done.returncode in KILLED:
+        return Probe({}, {}, out_of_memory="the process", message="the system ended it")
+    if done.returncode or not done.stdout.strip():
+        words = "\n".join(done.stderr.strip().splitlines()[-LAST_WORDS:])
+        raise MachineError(f"the probe died (exit code {done.returncode}) before its first answer:\n{words}")
+    return Probe(**json.loads(done.stdout.splitlines()[-1]))
