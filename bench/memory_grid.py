@@ -29,7 +29,7 @@ from unsloth_ft.memory_fit import checkpointing_name
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import versions, write_atomically
-from unsloth_ft.train.probe import Probe, longest, measure
+from unsloth_ft.probe import Probe, longest, measure
 
 LEARNED = 0.4  # of a row: an answer's share
 ANSWER_TOKENS = 16

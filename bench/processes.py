@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import unsloth_ft
-from unsloth_ft.bench import memory_cap
+from unsloth_ft.train.memory import SAID
 
 # What a process needs to find programs, libraries, cards and cached models. All else of the user's environment (HF_*, UNSLOTH_*,
 # TORCH_*, LD_PRELOAD, …) changes what is measured on one machine and not on the next.
@@ -41,7 +41,7 @@ SET = {
 LAST_LINES = 20
 ENDING_SECONDS = 10  # that a worker has to end by itself
 # What ends a process from outside of its own handling: torch's exceptions, Python's, the system's, and the libraries' own words.
-OUT_OF_MEMORY = ("CUDA out of memory", "OutOfMemoryError", "\nMemoryError", "Cannot allocate memory", *memory_cap.SAID)
+OUT_OF_MEMORY = ("CUDA out of memory", "OutOfMemoryError", "\nMemoryError", "Cannot allocate memory", *SAID)
 
 
 class WorkerError(Exception):

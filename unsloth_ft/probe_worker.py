@@ -1,6 +1,6 @@
 """A program: the largest micro-batch through a real training step, evaluation and answer, in a process of its own.
 
-    python -m unsloth_ft.train.probe_worker REQUEST.json
+    python -m unsloth_ft.probe_worker REQUEST.json
 
 It prints one JSON line on stdout: seconds and peak bytes of each phase, or where memory ran out. Nothing is kept.
 """

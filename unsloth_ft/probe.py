@@ -36,7 +36,7 @@ class Probe:
     @property
     def step_seconds(self) -> float | None:
         """Of one forward and backward pass with the largest micro-batch; None: it was not reached."""
-        from unsloth_ft.train.probe_worker import STEPS
+        from unsloth_ft.probe_worker import STEPS
 
         return self.seconds[TRAINING] / STEPS if TRAINING in self.seconds else None
 
@@ -84,7 +84,7 @@ def measure(request: dict[str, Any]) -> Probe:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps(request), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", "unsloth_ft.train.probe_worker", os.fspath(path)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "unsloth_ft.probe_worker", os.fspath(path)], capture_output=True, text=True, check=False
         )
     if done.returncode in KILLED:
         return Probe({}, {}, out_of_memory="the process", message="the system ended it")
