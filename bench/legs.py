@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from unsloth_ft import backends
 from unsloth_ft.bench.case import Case, Leg
 from unsloth_ft.bench.workload import Workload
 from unsloth_ft.hardware import GIB, Hardware
@@ -22,6 +23,7 @@ WORTHWHILE_PADDING = 0.1  # share of a padded batch above which laying rows end 
 ACTIVATION_HIDDEN, ACTIVATION_INTERMEDIATE, ACTIVATION_BYTES = 10, 6, 4
 ACTIVATIONS_SHARE = 0.6  # of the memory; the rest is for weights, optimizer and fragments
 TRL_BATCH_SIZE = 8  # per_device_train_batch_size of transformers.TrainingArguments
+CPU_PADDED_ROWS = 2  # ragged rows sorted within the step, SmolLM2 on two cores: 4, 2 and 1 at a time gave 135, 146 and 131 tokens/s
 NOTEBOOK_BATCH_SIZE = 2  # Unsloth's published notebooks: 2 × 4
 
 
@@ -144,7 +146,7 @@ def notebook(situation: Situation) -> Setup:
 
 
 def planned(situation: Situation) -> Setup:
-    """What `unsloth-ft run` does with these rows: every value from the plan."""
+    """What `unsloth-ft run` does with these rows: the backend that `auto` chooses here, and every value from the plan."""
     plan = product_plan(situation)
     micro, accumulation = plan.per_device_train_batch_size, plan.gradient_accumulation_steps
     if micro.value * accumulation.value != situation.case.effective_batch_size:
@@ -160,7 +162,7 @@ def planned(situation: Situation) -> Setup:
         padding_free=Decision(False, "the product pads"),
         gradient_checkpointing=plan.gradient_checkpointing,
         optim=plan.optim,
-        loss_type=Decision("nll", "lets Unsloth put its own in"),
+        loss_type=Decision("nll", "lets Unsloth put its own in") if plan.backend.value == "unsloth" else Decision("own", "the backend's"),
         plan=plan,
     )
 
@@ -175,7 +177,8 @@ def product_plan(situation: Situation) -> Plan:
         length_p95=lengths[int(0.95 * (len(lengths) - 1))],
         length_max=lengths[-1],
     )
-    return resolve(recipe_of(situation), facts, situation.model, situation.hardware, Decision("unsloth", "the leg's"))
+    backend = backends.choose("auto", situation.hardware, situation.model.architecture)
+    return resolve(recipe_of(situation), facts, situation.model, situation.hardware, backend)
 
 
 def flat(situation: Situation) -> Setup:
@@ -184,8 +187,12 @@ def flat(situation: Situation) -> Setup:
 
 
 def padded(situation: Situation) -> Setup:
-    """As unsloth-flat with padded batches, for which Unsloth compiles its blocks."""
-    return _roomy(situation, Decision(False, "padded batches run the compiled blocks"))
+    """As unsloth-flat with padded batches, for which Unsloth compiles its blocks; without a GPU this is Unsloth at its best."""
+    made = _roomy(situation, Decision(False, "padded batches run the compiled blocks"))
+    if situation.hardware.gpu or situation.workload.padding_share() <= WORTHWHILE_PADDING:
+        return made
+    micro, accumulation = micro_batches(situation, CPU_PADDED_ROWS, "without a GPU what padding costs counts, not how many rows go at once")
+    return _changed(made, per_device_train_batch_size=micro, gradient_accumulation_steps=accumulation)
 
 
 def _roomy(situation: Situation, padding_free: Decision[bool | None]) -> Setup:

@@ -164,7 +164,7 @@ def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequenc
     from unsloth_ft.train.trainer import Trainer
 
     recipe = Recipe(model="-", train=Train(learning_rate=case.learning_rate, lr_scheduler_type="constant", warmup_steps=0, seed=case.seed))
-    args = product_arguments(recipe, setup.plan, activate("unsloth"), RunDirectory(scratch))
+    args = product_arguments(recipe, setup.plan, activate(setup.backend.value), RunDirectory(scratch))
     args.max_steps = len(rows) * times // case.effective_batch_size
     args.per_device_train_batch_size = setup.per_device_train_batch_size.value
     args.gradient_accumulation_steps = setup.gradient_accumulation_steps.value

@@ -87,6 +87,17 @@ def test_the_plan_s_leg_is_the_product_s_plan():
         assert getattr(made, name) == getattr(made.plan, name)
 
 
+def test_the_plan_s_leg_takes_the_backend_that_auto_takes_on_the_machine():
+    assert (of("unsloth-plan").backend.value, of("unsloth-plan", LAPTOP, recipe="smollm2-135m").backend.value) == ("unsloth", "fused")
+
+
+def test_unsloth_without_a_gpu_is_at_its_best_with_few_ragged_rows_at_a_time_and_with_many_equal_ones():
+    ragged, equal = (of("unsloth-padded", LAPTOP, recipe="smollm2-135m", **more) for more in ({}, {"lengths": Lengths(median=108, p95=108)}))
+    assert value(ragged, "per_device_train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing") == (2, 4, False)
+    assert value(equal, "per_device_train_batch_size", "gradient_accumulation_steps", "gradient_checkpointing") == (8, 1, False)
+    assert value(of("unsloth-padded", recipe="smollm2-135m"), "per_device_train_batch_size") == (8,)  # on a card
+
+
 def test_full_lora_and_qlora_differ_in_what_is_trained_and_how_the_base_is_held():
     assert [value(of(kind), "method", "load_in_4bit") for kind in ("peft-full", "peft-lora", "peft-qlora")] == [
         ("full", False), ("lora", False), ("lora", True),
