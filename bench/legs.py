@@ -158,8 +158,10 @@ def planned(situation: Situation) -> Setup:
         load_in_4bit=plan.load_in_4bit,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
-        arrangement=Decision("by_length", "the product groups rows by length"),
-        padding_free=Decision(False, "the product pads"),
+        arrangement=Decision("as_given", "without padding nothing is won by an order")
+        if plan.padding_free.value
+        else Decision("by_length", "the product groups rows by length"),
+        padding_free=plan.padding_free,
         gradient_checkpointing=plan.gradient_checkpointing,
         optim=plan.optim,
         loss_type=Decision("nll", "lets Unsloth put its own in") if plan.backend.value == "unsloth" else Decision("own", "the backend's"),

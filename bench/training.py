@@ -164,7 +164,8 @@ def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequenc
     from unsloth_ft.train.trainer import Trainer
 
     recipe = Recipe(model="-", train=Train(learning_rate=case.learning_rate, lr_scheduler_type="constant", warmup_steps=0, seed=case.seed))
-    args = product_arguments(recipe, setup.plan, activate(setup.backend.value), RunDirectory(scratch))
+    backend = activate(setup.backend.value)
+    args = product_arguments(recipe, setup.plan, backend, RunDirectory(scratch))
     args.max_steps = len(rows) * times // case.effective_batch_size
     args.per_device_train_batch_size = setup.per_device_train_batch_size.value
     args.gradient_accumulation_steps = setup.gradient_accumulation_steps.value
@@ -174,8 +175,8 @@ def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequenc
     padding_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     kind = type("WatchedTrainer", (Watched, Trainer), {})
     return kind(
-        model=model, args=args, processing_class=tokenizer, rows=list(rows) * times, held_out=rows[:1], padding_id=padding_id,
-        autocast=autocast_dtype(setup.plan),
+        model=model, args=args, processing_class=tokenizer, backend=backend, rows=list(rows) * times, held_out=rows[:1],
+        padding_free=setup.plan.padding_free.value, packed_length=None, padding_id=padding_id, autocast=autocast_dtype(setup.plan),
     )  # fmt: skip
 
 

@@ -80,9 +80,9 @@ def draw_length(lengths: Lengths, generator: random.Random) -> int:
 
 def grouped(lengths: Sequence[int], *, batch_size: int, seed: int) -> list[int]:
     """The lengths in the order of the product's own length grouping, which is transformers' rule."""
-    from unsloth_ft.train.batches import order
+    from unsloth_ft.order import by_length
 
-    return [lengths[index] for index in order(lengths, batch_size=batch_size, seed=seed, epoch=0)]
+    return [lengths[index] for index in by_length(lengths, batch_size=batch_size, seed=seed, epoch=0)]
 
 
 def random_row(size: int, learned: float, generator: random.Random, *, first: int, last: int, where: str) -> Row:

@@ -20,8 +20,8 @@ LONGEST_MODULE = 400  # lines; past that it is two nouns
 
 # The stages in the order in which a run goes through them: each may import what stands before it, and nothing behind it.
 STAGES = (
-    "errors", "data", "recipe", "catalog", "hardware", "model_facts", "known_models", "flops", "memory", "plan", "record", "smollm2", "base_model",
-    "chat", "xray", "kernels", "backends", "prepare",
+    "errors", "data", "recipe", "catalog", "hardware", "model_facts", "known_models", "flops", "order", "memory", "plan", "record", "smollm2",
+    "base_model", "chat", "xray", "kernels", "backends", "prepare",
     "reopen", "train", "evaluate", "probe", "export", "report", "begin", "run", "bench", "cli", "__main__",
 )  # fmt: skip
 # The arrows that point back from one stage to another; none of them closes a circle of modules, as a test below shows.
@@ -29,7 +29,7 @@ ALLOWED_BACK = {
     ("export.pipeline", "report.terminal"),  # an export is told while it is made; all words for the terminal are in one place
     ("train.trainer", "evaluate.losses"),  # the loss that chooses the best checkpoint is the one that the verdict is made of
 }
-VALUES = ("errors", "recipe", "catalog", "hardware", "plan", "record", "base_model", "prepare", "begin", "run", "reopen", "chat", "xray",
+VALUES = ("errors", "recipe", "catalog", "hardware", "order", "plan", "record", "base_model", "prepare", "begin", "run", "reopen", "chat", "xray",
           "data", "backends", "export.pipeline", "export.targets", "report.terminal", "bench.case", "bench.measurement", "bench.runner", "cli", "cli.bench")  # fmt: skip
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate", "bitsandbytes", "xllamacpp", "pandas"}
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def recipe(*settings: str, name: str = "llama31-8b") -> Recipe:
 
 
 def plan(
-    *settings: str, rows: int = 450, hardware: Hardware = RTX_4090, model: ModelFacts = LLAMA, backend: Decision[str] = UNSLOTH, **data: int
+    *settings: str, rows: int = 450, hardware: Hardware = RTX_4090, model: ModelFacts = LLAMA, backend: Decision[str] = UNSLOTH, **data: Any
 ) -> Plan:
     facts = replace(FAQ, train_rows=rows, **data)
     return resolve(recipe(*settings), facts, model, hardware, backend)
@@ -92,6 +93,8 @@ def test_the_whole_plan_of_an_8b_qlora_run_on_a_card(
         "max_steps": (228, "4 epochs of 57 steps"),
         "per_device_train_batch_size": (8, f"a whole step in one forward pass; the training step takes {peak}"),
         "gradient_accumulation_steps": (1, "effective batch size 8"),
+        "padding_free": (False, "rows are padded and grouped by length"),
+        "packing": (False, "recipe; each row by itself"),
         "per_device_eval_batch_size": (8, "as in training; it keeps no activations, so it needs less"),
         "learning_rate": (2e-4, "recipe; peak, after the warm-up"),
         "lr_scheduler_type": ("cosine", "recipe; warm-up 12 of 228 steps"),
@@ -132,6 +135,8 @@ def test_the_whole_plan_of_a_small_lora_run_without_a_gpu(hardware: Hardware, de
         "max_steps": (92, "4 epochs of 23 steps"),
         "per_device_train_batch_size": (8, f"a whole step in one forward pass; the training step takes {peak}"),
         "gradient_accumulation_steps": (1, "effective batch size 8"),
+        "padding_free": (True, "rows are laid end to end; attention stays within each"),
+        "packing": (False, "recipe; each row by itself"),
         "per_device_eval_batch_size": (8, "as in training; it keeps no activations, so it needs less"),
         "learning_rate": (2e-3, "recipe; peak, after the warm-up"),
         "lr_scheduler_type": ("cosine", "recipe; warm-up 5 of 92 steps"),
@@ -386,10 +391,16 @@ def test_an_optimizer_that_is_asked_for_is_taken():
     assert said(plan("train.optim=adamw_8bit").optim) == ("adamw_8bit", "recipe")
 
 
+def test_packed_sequences_are_what_steps_and_epochs_count():
+    found = plan("train.packing=true", "max_seq_length=100", backend=PEFT, rows=300, lengths=(60, 40, 50) * 100)
+    assert said(found.packing) == (True, "recipe; rows are packed, best fit, into sequences of at most max_seq_length")
+    assert said(found.max_steps) == (76, "4 epochs of 19 steps")  # 100 × (60 + 40) and 50 × (50 + 50), 8 a step
+
+
 # What is refused
 
 
-def test_packing_is_refused_and_not_ignored():
-    assert refusal("train.packing=true") == (
-        "train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out."
+def test_packing_needs_rows_end_to_end():
+    assert refusal("train.packing=true", "train.padding_free=false") == (
+        "train.packing is true, but padding_free is False (recipe); packed rows have to be laid end to end. Leave one of them out."
     )

@@ -14,6 +14,7 @@ from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Hardware
 from unsloth_ft.memory import TRAINING, Batch, Work, estimate
 from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.order import packed_sequences
 from unsloth_ft.plan_memory import Fitting, Question, choose
 from unsloth_ft.recipe import Recipe
 
@@ -36,13 +37,14 @@ class Decision(Generic[T]):
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data in numbers. Lengths are in tokens, of training rows before any cut."""
+    """The data in numbers. Lengths are in tokens, of training rows before any cut; `lengths` of each row that is trained on."""
 
     train_rows: int
     held_out_rows: int
     length_p50: int
     length_p95: int
     length_max: int
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Plan:
     max_steps: Decision[int]
     per_device_train_batch_size: Decision[int]
     gradient_accumulation_steps: Decision[int]
+    padding_free: Decision[bool]
+    packing: Decision[bool]
     per_device_eval_batch_size: Decision[int]
     learning_rate: Decision[float]
     lr_scheduler_type: Decision[str]
@@ -81,13 +85,14 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     Raises UserError for what can't be done at all, MachineError when memory is too small whatever is done.
     """
     train = recipe.train
-    if train.packing:
-        raise UserError("train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out.")
     dtype = training_dtype(recipe.dtype, hardware)
     length = _max_seq_length(recipe, data, model)
-    fitting = choose(_question(recipe, data, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value))
-    micro_batch, accumulation = _batch(recipe, data, fitting)
-    steps_per_epoch = max(1, math.ceil(data.train_rows / (micro_batch.value * accumulation.value)))
+    padding_free = _padding_free(recipe, backend.value)
+    packing = _packing(recipe, padding_free)
+    batched = _packed(data, length.value) if packing.value else data
+    fitting = choose(_question(recipe, batched, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value))
+    micro_batch, accumulation = _batch(recipe, batched, fitting)
+    steps_per_epoch = max(1, math.ceil(batched.train_rows / (micro_batch.value * accumulation.value)))
     epochs = _epochs(recipe, data)
     steps = _max_steps(recipe, epochs.value, steps_per_epoch)
     eval_steps = _eval_steps(train.eval_steps, train.save_steps, steps_per_epoch, steps.value)
@@ -101,6 +106,8 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
         max_steps=steps,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=accumulation,
+        padding_free=padding_free,
+        packing=packing,
         per_device_eval_batch_size=_eval_batch(recipe, micro_batch.value),
         learning_rate=Decision(train.learning_rate, "recipe; peak, after the warm-up"),
         lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; {_warmup(train.warmup_steps, steps.value)}"),
@@ -202,6 +209,12 @@ def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decis
     return Decision(wanted, f"p95 of your rows is {data.length_p95}; ×{LENGTH_MARGIN}, rounded up")
 
 
+def _packed(data: DataFacts, max_seq_length: int) -> DataFacts:
+    """The data as packed sequences, each of which a batch counts as one row. A row that is yet to be cut counts as full."""
+    lengths = [min(length, max_seq_length) for length in data.lengths]
+    return replace(data, train_rows=packed_sequences(lengths, max_seq_length=max_seq_length), length_max=max_seq_length)
+
+
 def rows_of_a_step(recipe: Recipe, data: DataFacts) -> int:
     """The effective batch size: the recipe's, or the product of what is set by hand; never more than there are rows."""
     train = recipe.train
@@ -249,6 +262,24 @@ def _accumulation(recipe: Recipe, data: DataFacts, micro: int) -> Decision[int]:
         why = f"only {data.train_rows} training rows" if few else f"{recipe.train.effective_batch_size} rows don't divide by {micro}"
         return Decision(needed, f"effective batch size {needed * micro}; {why}")
     return Decision(needed, f"effective batch size {needed * micro}")
+
+
+def _padding_free(recipe: Recipe, backend: str) -> Decision[bool]:
+    if recipe.train.padding_free is not None:
+        return Decision(recipe.train.padding_free, "recipe")
+    if backend == "unsloth":
+        return Decision(False, "rows are padded and grouped by length")
+    return Decision(True, "rows are laid end to end; attention stays within each")
+
+
+def _packing(recipe: Recipe, padding_free: Decision[bool]) -> Decision[bool]:
+    if not recipe.train.packing:
+        return Decision(False, "recipe; each row by itself")
+    if not padding_free.value:
+        raise UserError(
+            f"train.packing is true, but padding_free is {padding_free}; packed rows have to be laid end to end. Leave one of them out."
+        )
+    return Decision(True, "recipe; rows are packed, best fit, into sequences of at most max_seq_length")
 
 
 def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:

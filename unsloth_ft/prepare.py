@@ -30,6 +30,8 @@ DECIDING = (
     "max_steps",
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
+    "padding_free",
+    "packing",
     "optim",
     "eval_steps",
 )
@@ -141,7 +143,9 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     kept, seen = xray.look(rows, length, tokenizer)
     held_out_kept, held_out_seen = xray.look(held_out_rows, length, tokenizer)
     # Steps and epochs count the rows that are trained on; the lengths stay those of the data.
-    plan = resolve(recipe, replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept)), facts, machine, chosen)
+    lengths = tuple(len(row.input_ids) for row in kept)
+    trained = replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept), lengths=lengths)
+    plan = resolve(recipe, trained, facts, machine, chosen)
     asked = {row.where for row in held_out_kept}
     return Prepared(
         request=request,

@@ -92,7 +92,7 @@ class Train(Section):
     padding_free: bool | None = None
     """Rows laid end to end, so that no padding is computed; None: wherever the backend can."""
     packing: bool = False
-    """Several rows in one sequence; not built yet, so True is refused and never ignored."""
+    """Rows packed, best fit, into sequences of at most max_seq_length; each counts as one row of a batch."""
     eval_steps: Count | None = None
     """Evaluate (and save) every so many steps; None: once an epoch."""
     save_steps: Count | None = None

@@ -68,13 +68,15 @@ def encode_all(conversations: Sequence[Conversation], chat: Chat) -> tuple[Row, 
 
 def measure(train: Sequence[Row], held_out: Sequence[Row]) -> DataFacts:
     """Row lengths in tokens. Percentiles are the smallest length that so many per cent of the rows don't exceed."""
-    lengths = sorted(len(row.input_ids) for row in train)
+    as_they_come = tuple(len(row.input_ids) for row in train)
+    lengths = sorted(as_they_come)
     return DataFacts(
         train_rows=len(train),
         held_out_rows=len(held_out),
         length_p50=_percentile(lengths, 50),
         length_p95=_percentile(lengths, 95),
         length_max=lengths[-1],
+        lengths=as_they_come,
     )
 
 

@@ -167,8 +167,8 @@ VALUES = [
     ),
     Call(
         "packing",
-        "RUN --set train.packing=true",
-        "train.packing is true, but packing is not built yet; rows are grouped by length in its place. Leave it out.",
+        "RUN --set train.packing=true --set train.padding_free=false",
+        "train.packing is true, but padding_free is False (recipe); packed rows have to be laid end to end. Leave one of them out.",
     ),
     Call(
         "float16 without a GPU",

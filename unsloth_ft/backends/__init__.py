@@ -24,6 +24,7 @@ from unsloth_ft.recipe import Recipe
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import Tensor
     from torch.nn import Module
 
 NAMES = ("unsloth", "fused", "peft")
@@ -46,6 +47,9 @@ class Backend(Protocol):
 
     def training_defaults(self, plan: Plan) -> dict[str, Any]:
         """What SFTConfig must say for this backend and no other."""
+
+    def loss(self, model: Module, inputs: dict[str, Any], num_items: Tensor | int | None) -> Tensor | None:
+        """The step's loss, computed by the backend: the sum over `num_items` learned tokens, divided by it; None: the trainer's way."""
 
     def inference(self, model: PeftModel) -> AbstractContextManager[None]:
         """Evaluation mode, and the mode of before on leaving."""

@@ -14,6 +14,7 @@ from torch.nn import Module
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from unsloth_ft.base_model import BaseModel
+from unsloth_ft.kernels import attention
 from unsloth_ft.plan import Plan
 from unsloth_ft.recipe import Recipe
 
@@ -35,6 +36,7 @@ class PeftBackend:
             os.fspath(base.folder),
             dtype=dtype,
             quantization_config=quantization,
+            attn_implementation=_attention(plan),
             device_map={"": 0} if plan.device.value == "cuda" else "cpu",
             local_files_only=True,
             trust_remote_code=False,
@@ -57,6 +59,9 @@ class PeftBackend:
     def training_defaults(self, plan: Plan) -> dict[str, Any]:
         return {"loss_type": "chunked_nll", "gradient_checkpointing": bool(plan.gradient_checkpointing.value)}
 
+    def loss(self, model: Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None) -> None:
+        return None
+
     @contextmanager
     def inference(self, model: PeftModel) -> Iterator[None]:
         training = model.training
@@ -65,6 +70,14 @@ class PeftBackend:
             yield
         finally:
             model.train(training)
+
+
+def _attention(plan: Plan) -> str:
+    """transformers' name of the attention: ours where rows are laid end to end."""
+    if not plan.padding_free.value:
+        return "sdpa"
+    attention.register()
+    return attention.NAME
 
 
 def lora_config(recipe: Recipe) -> LoraConfig:

@@ -71,6 +71,9 @@ class UnslothBackend:
         # Unsloth brings its own fused (GPU) or chunked (CPU) cross-entropy, and switches its checkpointing on by itself.
         return {"loss_type": "nll", "gradient_checkpointing": False}
 
+    def loss(self, model: Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None) -> None:
+        return None
+
     @contextmanager
     def inference(self, model: PeftModel) -> Iterator[None]:
         training = model.training

@@ -32,7 +32,7 @@ def row_losses(model: Module, rows: Sequence[Row], *, batch_size: int, padding_i
     Logits are computed where a learned token is predicted, and only there, LOGITS at a time, in the training's precision;
     the log-likelihood is taken in float32.
     """
-    from unsloth_ft.train.batches import collate
+    from unsloth_ft.train.batches import collate, example
 
     model.eval()
     device = next(model.parameters()).device
@@ -40,7 +40,7 @@ def row_losses(model: Module, rows: Sequence[Row], *, batch_size: int, padding_i
     by_length = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_ids))
     for start in range(0, len(rows), batch_size):
         indices = by_length[start : start + batch_size]
-        batch = collate([{"input_ids": rows[at].input_ids, "labels": rows[at].labels, "index": at} for at in indices], padding_id)
+        batch = collate([example(rows[at], at) for at in indices], padding_id)
         targets = batch["labels"][:, 1:].to(device)
         learned = targets != IGNORE
         with precision(device, autocast):

@@ -1,85 +1,85 @@
-"""Rows into batches: which rows go together, and how they are padded."""
+"""Rows into batches: laid end to end, or padded where that can't be."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
-from datasets import Dataset
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from unsloth_ft.chat import IGNORE, Row
 
-# Effective batches whose rows are sorted together: enough to waste little padding, and at least four such groups an epoch, so
-# that a small data set stays random (the rule of transformers' LengthGroupedSampler).
-MEGABATCH, MEGABATCHES = 50, 4
+Example = Mapping[str, Any]
 
 
-def dataset(rows: Sequence[Row]) -> Dataset:
-    """Rows as TRL wants them; the index travels along, so that a bad batch can name its lines."""
-    columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows], "index": list(range(len(rows)))}
-    return Dataset.from_dict(columns)
+class Examples(Dataset):
+    """Rows as TRL wants them: a row by its number, or several of them, which are packed into one sequence.
 
-
-class LengthSampler(Sampler[int]):
-    """A random order in which rows of like length stand together; `batch_size` is the effective one.
-
-    The order is a function of seed, epoch and effective batch size alone: a resumed run sees the batches that the interrupted
-    one would have, and another micro-batch size changes nothing in what a step learns from.
+    The index travels along, so that a bad batch can name its lines.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.seed = seed
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: int | tuple[int, ...]) -> Example | list[Example]:
+        return [example(self.rows[at], at) for at in which] if isinstance(which, tuple) else example(self.rows[which], which)
+
+
+def example(row: Row, index: int) -> Example:
+    return {"input_ids": row.input_ids, "labels": row.labels, "index": index}
+
+
+class EpochSampler(Sampler):
+    """The order of an epoch, made by `order(epoch)`: a resumed run sees the batches that the interrupted one would have."""
+
+    def __init__(self, order: Callable[[int], Sequence[Any]]) -> None:
+        self.order = order
         self.epoch = 0
+        self.length = len(order(0))
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self.length
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(order(self.lengths, batch_size=self.batch_size, seed=self.seed, epoch=self.epoch))
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.order(self.epoch))
 
 
-def order(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[int]:
-    """Every index once: shuffled, sorted by length within megabatches, the batches shuffled again; the longest row first in each.
+def flat(rows: Sequence[Example]) -> dict[str, Any]:
+    """Rows end to end in one sequence of shape (1, tokens); nothing is padded. Names as in transformers' FlashAttentionKwargs.
 
-    The batch with the longest row comes first: what doesn't fit into memory fails in the first step, not at hour three.
+    `position_ids` start from 0 in each row; `cu_seq_lens_q` and `cu_seq_lens_k` are the rows' borders, int32 of shape
+    (rows + 1,). A row's first label is -100: it would be predicted from the row before.
     """
-    generator = random.Random(f"{seed}/{epoch}")
-    shuffled = list(range(len(lengths)))
-    generator.shuffle(shuffled)
-    longest = max(shuffled, key=lambda index: lengths[index])
-    shuffled.insert(0, shuffled.pop(shuffled.index(longest)))  # into the first megabatch, so not into the short batch at the end
-    size = batch_size * max(1, min(MEGABATCH, len(lengths) // (batch_size * MEGABATCHES)))
-    batches = []
-    for start in range(0, len(shuffled), size):
-        mega = sorted(shuffled[start : start + size], key=lambda index: -lengths[index])
-        batches += [mega[at : at + batch_size] for at in range(0, len(mega), batch_size)]
-    short = batches.pop() if len(batches[-1]) < batch_size else []
-    if not batches:
-        return short
-    generator.shuffle(batches)
-    first = next(at for at, batch in enumerate(batches) if longest in batch)
-    batches[0], batches[first] = batches[first], batches[0]
-    return [index for batch in [*batches, short] for index in batch]
+    lengths = [len(row["input_ids"]) for row in rows]
+    borders = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+    return {
+        "input_ids": torch.tensor([[index for row in rows for index in row["input_ids"]]]),
+        "labels": torch.tensor([[label for row in rows for label in (IGNORE, *row["labels"][1:])]]),
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "cu_seq_lens_q": borders,
+        "cu_seq_lens_k": borders,
+        "max_length_q": max(lengths),
+        "max_length_k": max(lengths),
+    }
 
 
-def collate(rows: Sequence[dict], padding_id: int) -> dict[str, Any]:
-    """Right-padded tensors of shape (batch, longest row); padding has attention 0 and label -100."""
+def collate(rows: Sequence[Example], padding_id: int) -> dict[str, Any]:
+    """Right-padded tensors of shape (rows, longest row); padding has attention 0 and label -100."""
     longest = max(len(row["input_ids"]) for row in rows)
 
-    def padded(key: str, fill: int) -> torch.Tensor:
+    def filled(key: str, fill: int) -> torch.Tensor:
         return torch.tensor([[*row[key], *[fill] * (longest - len(row[key]))] for row in rows], dtype=torch.long)
 
     return {
-        "input_ids": padded("input_ids", padding_id),
-        "labels": padded("labels", IGNORE),
+        "input_ids": filled("input_ids", padding_id),
+        "labels": filled("labels", IGNORE),
         "attention_mask": torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows]),
-        "index": [row["index"] for row in rows],  # stays on the host: reading it costs no wait for the device
     }

@@ -161,8 +161,11 @@ def make_trainer(
             args=arguments(recipe, plan, backend, run, resumed=resumed),
             # A copy: TRL gives a tokenizer without a pad token another one, and ours goes into the adapter's folder as it is.
             processing_class=copy.deepcopy(chat.tokenizer),
+            backend=backend,
             rows=rows,
             held_out=held_out,
+            padding_free=plan.padding_free.value,
+            packed_length=plan.max_seq_length.value if plan.packing.value else None,
             padding_id=chat.padding_id,
             autocast=autocast_dtype(plan),
         )
@@ -253,6 +256,7 @@ def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory, *
         disable_tqdm=True,
         remove_unused_columns=False,
         max_length=None,
+        # Rows are packed and laid end to end by our own sampler and collator, which TRL takes only with its own switched off.
         packing=False,
         padding_free=False,
         dataset_kwargs={"skip_prepare_dataset": True},

@@ -8,38 +8,54 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
+from unsloth_ft import order
+from unsloth_ft.backends import Backend
 from unsloth_ft.chat import Row
 from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import row_losses, total
 from unsloth_ft.hardware import disk_free_bytes
 from unsloth_ft.train import checkpoints
-from unsloth_ft.train.batches import LengthSampler, collate, dataset
+from unsloth_ft.train.batches import EpochSampler, Example, Examples, collate, flat
 
 SHOWN_LINES = 16
 CHECKPOINT_BYTES = 3 * 4  # a trained weight and AdamW's two moments, each in float32
 
 
 class Trainer(SFTTrainer):
-    """One loop for both backends. `rows` and `held_out` are tokenized already; nothing is rendered or cut here.
+    """One loop for all backends. `rows` and `held_out` are tokenized already; nothing is rendered or cut here.
 
-    `step_tokens` counts the step's real tokens; `micro_batches` holds the step's (rows, loss).
+    `padding_free` lays a micro-batch's rows end to end; `packed_length` besides packs them, best fit, into sequences of so many
+    tokens, each of which counts as one row. `step_tokens` counts the step's real tokens; `micro_batches` holds its (rows, loss).
     """
 
     def __init__(
-        self, *, rows: Sequence[Row], held_out: Sequence[Row], padding_id: int, autocast: torch.dtype | None, **kwargs: Any
+        self,
+        *,
+        backend: Backend,
+        rows: Sequence[Row],
+        held_out: Sequence[Row],
+        padding_free: bool,
+        packed_length: int | None,
+        padding_id: int,
+        autocast: torch.dtype | None,
+        **kwargs: Any,
     ) -> None:
+        self.backend = backend
         self.rows = rows
         self.held_out = held_out
+        self.padding_free = padding_free
+        self.packed_length = packed_length
         self.padding_id = padding_id
         self.autocast = autocast
         self.checkpoints_kept = 2
@@ -47,20 +63,35 @@ class Trainer(SFTTrainer):
         self.step_tokens = 0
         trained = [(parameter, parameter.data) for parameter in kwargs["model"].parameters() if parameter.requires_grad]
         super().__init__(
-            train_dataset=dataset(rows),
-            eval_dataset=dataset(held_out),
-            data_collator=partial(collate, padding_id=padding_id),
+            # TRL takes nothing but a datasets.Dataset, and looks at its first row.
+            train_dataset=Dataset.from_list([Examples(rows)[0]]),
+            eval_dataset=Dataset.from_list([Examples(held_out)[0]]),
+            data_collator=partial(_batch, collator=flat if padding_free else partial(collate, padding_id=padding_id)),
             **kwargs,
         )
+        self.train_dataset = Examples(rows)
         # TRL rounds the adapters of a 4-bit base to bfloat16, where small rates stop learning; they stay as the backend made them.
         for parameter, values in trained:
             parameter.data = values
         self.add_callback(_Guard(self))
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        return EpochSampler(self._order)
+
+    def _order(self, epoch: int) -> Sequence[Any]:
         lengths = [len(row.input_ids) for row in self.rows]
-        effective = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return LengthSampler(lengths, batch_size=effective, seed=self.args.seed)
+        micro_batch_size = self.args.per_device_train_batch_size
+        batch_size = micro_batch_size * self.args.gradient_accumulation_steps
+        if not self.padding_free:
+            return order.by_length(lengths, batch_size=batch_size, seed=self.args.seed, epoch=epoch)
+        return order.sequences(
+            lengths,
+            max_seq_length=self.packed_length,
+            batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
+            seed=self.args.seed,
+            epoch=epoch,
+        )
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         rows = [self.rows[at] for at in inputs.pop("index")]
@@ -68,6 +99,11 @@ class Trainer(SFTTrainer):
         loss = super().training_step(model, inputs, *args, **kwargs)
         self.micro_batches.append((rows, loss.detach()))
         return loss
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
+        """The backend's own loss where it has one, else TRL's way. `num_items_in_batch`: learned tokens of the whole step."""
+        loss = self.backend.loss(model, inputs, num_items_in_batch)
+        return super().compute_loss(model, inputs, *args, num_items_in_batch=num_items_in_batch, **kwargs) if loss is None else loss
 
     def refuse_divergence(self, *, check_gradients: bool) -> None:
         """Raises GateError when a loss or gradient of the step at hand is no number. One wait for the device a step."""
@@ -163,6 +199,12 @@ class _Guard(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # A float16 run scales its loss and skips a step whose gradient overflows; that is the scaler's business.
         self.trainer.refuse_divergence(check_gradients=not args.fp16)
+
+
+def _batch(examples: Sequence[Example | list[Example]], *, collator: Callable[[list[Example]], dict[str, Any]]) -> dict[str, Any]:
+    """The model's inputs, and the rows' numbers: these stay on the host, where reading them costs no wait for the device."""
+    rows = [row for one in examples for row in (one if isinstance(one, list) else [one])]
+    return {**collator(rows), "index": [row["index"] for row in rows]}
 
 
 def _lines(rows: Sequence[Row]) -> str:
