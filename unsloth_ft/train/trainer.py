@@ -54,7 +54,7 @@ class Trainer(SFTTrainer):
         self.backend = backend
         self.rows = rows
         self.held_out = held_out
-        self.padding_free = padding_free
+        self.end_to_end = padding_free  # `padding_free` is TRL's own, of its own collator
         self.packed_length = packed_length
         self.padding_id = padding_id
         self.autocast = autocast
@@ -82,7 +82,7 @@ class Trainer(SFTTrainer):
         lengths = [len(row.input_ids) for row in self.rows]
         micro_batch_size = self.args.per_device_train_batch_size
         batch_size = micro_batch_size * self.args.gradient_accumulation_steps
-        if not self.padding_free:
+        if not self.end_to_end:
             return order.by_length(lengths, batch_size=batch_size, seed=self.args.seed, epoch=epoch)
         return order.sequences(
             lengths,
