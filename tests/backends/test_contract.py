@@ -204,7 +204,7 @@ def test_one_times_eight_is_eight_times_one_is_two_times_four(found: Measured):
 def test_nan_stops_before_the_optimizer_step_and_names_the_lines(found: Measured, poison: str, what: str):
     seen = found["poisons"][poison]
     assert seen["message"] == (
-        f"training diverged at step 3: {what}. The rows: faq.jsonl:10, faq.jsonl:2. Weights and checkpoints are as they were before "
+        f"training diverged at step 3: {what}. The rows: faq.jsonl:1, faq.jsonl:5. Weights and checkpoints are as they were before "
         "that step. Look at those rows, or lower the rate: --set train.learning_rate=0.005."
     )
     assert seen["moved"] == []
