@@ -93,7 +93,7 @@ def test_the_whole_plan_of_an_8b_qlora_run_on_a_card(
         "max_steps": (228, "4 epochs of 57 steps"),
         "per_device_train_batch_size": (8, f"a whole step in one forward pass; the training step takes {peak}"),
         "gradient_accumulation_steps": (1, "effective batch size 8"),
-        "padding_free": (False, "rows are padded and grouped by length"),
+        "padding_free": (True, "rows are laid end to end; attention stays within each"),
         "packing": (False, "recipe; each row by itself"),
         "per_device_eval_batch_size": (8, "as in training; it keeps no activations, so it needs less"),
         "learning_rate": (2e-4, "recipe; peak, after the warm-up"),

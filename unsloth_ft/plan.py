@@ -87,7 +87,7 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     train = recipe.train
     dtype = training_dtype(recipe.dtype, hardware)
     length = _max_seq_length(recipe, data, model)
-    padding_free = _padding_free(recipe, backend.value)
+    padding_free = _padding_free(recipe)
     packing = _packing(recipe, padding_free)
     batched = _packed(data, length.value) if packing.value else data
     fitting = choose(_question(recipe, batched, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value))
@@ -264,11 +264,9 @@ def _accumulation(recipe: Recipe, data: DataFacts, micro: int) -> Decision[int]:
     return Decision(needed, f"effective batch size {needed * micro}")
 
 
-def _padding_free(recipe: Recipe, backend: str) -> Decision[bool]:
+def _padding_free(recipe: Recipe) -> Decision[bool]:
     if recipe.train.padding_free is not None:
         return Decision(recipe.train.padding_free, "recipe")
-    if backend == "unsloth":
-        return Decision(False, "rows are padded and grouped by length")
     return Decision(True, "rows are laid end to end; attention stays within each")
 
 

@@ -26,8 +26,11 @@ from torch.nn import Module  # noqa: E402
 from unsloth import FastLanguageModel  # noqa: E402
 
 from unsloth_ft.base_model import BaseModel  # noqa: E402
+from unsloth_ft.kernels import attention  # noqa: E402
 from unsloth_ft.plan import Plan  # noqa: E402
 from unsloth_ft.recipe import Recipe  # noqa: E402
+
+FLASH_ATTENTION_NAMES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
 class UnslothBackend:
@@ -45,8 +48,9 @@ class UnslothBackend:
             use_exact_model_name=True,  # else known ids are exchanged for pre-quantized mirrors
             local_files_only=True,
             trust_remote_code=False,
+            **_attention(plan),
         )
-        return model
+        return _taking_flat_rows(model, plan)
 
     def add_lora(self, model: Module, recipe: Recipe, plan: Plan) -> PeftModel:
         lora = recipe.lora
@@ -62,10 +66,10 @@ class UnslothBackend:
             random_state=recipe.train.seed,
             max_seq_length=plan.max_seq_length.value,
         )
-        return _float32_adapter(adapted)
+        return _taking_flat_rows(_float32_adapter(adapted), plan)
 
     def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
-        return PeftModel.from_pretrained(model, os.fspath(folder), is_trainable=False)
+        return _taking_flat_rows(PeftModel.from_pretrained(model, os.fspath(folder), is_trainable=False), plan)
 
     def training_defaults(self, plan: Plan) -> dict[str, Any]:
         # Unsloth brings its own fused (GPU) or chunked (CPU) cross-entropy, and switches its checkpointing on by itself.
@@ -83,6 +87,29 @@ class UnslothBackend:
         finally:
             if training:
                 FastLanguageModel.for_training(model)
+
+
+def _attention(plan: Plan) -> dict[str, str]:
+    """Without a GPU Unsloth runs transformers' blocks, and flat rows need our attention in them; on one it brings its own."""
+    if plan.device.value == "cuda" or not plan.padding_free.value:
+        return {}
+    attention.register()
+    return {"attn_implementation": attention.NAME}
+
+
+def _taking_flat_rows(model: Module, plan: Plan) -> Module:
+    """On a GPU the model gets the rows' lengths under the name that Unsloth's blocks read (unsloth/utils/packing.py)."""
+    if plan.device.value == "cuda" and plan.padding_free.value:
+        model.register_forward_pre_hook(_lengths_for_unsloth, with_kwargs=True)
+    return model
+
+
+def _lengths_for_unsloth(model: Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """transformers' cumulative lengths -> `packed_seq_lengths`, int32 of shape (rows,)."""
+    if "cu_seq_lens_q" not in inputs:
+        return None
+    kept = {name: value for name, value in inputs.items() if name not in FLASH_ATTENTION_NAMES}
+    return args, {**kept, "packed_seq_lengths": inputs["cu_seq_lens_q"].diff()}
 
 
 def _float32_adapter(model: PeftModel) -> PeftModel:
