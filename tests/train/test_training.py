@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint_is_said_removed_and_the_one_before_is_used(
 
 def test_the_best_weights_are_what_is_saved(smollm2: Path, backend: Backend, tmp_path: Path):
     """A rate this high makes the eval loss rise again; patience 2 ends the run before step 9."""
-    run = setting(smollm2, "train.max_steps=9", "train.eval_steps=1", "train.early_stopping_patience=2", "train.learning_rate=1",
+    run = setting(smollm2, "train.max_steps=9", "train.eval_steps=1", "train.early_stopping_patience=2", "train.learning_rate=0.3",
                   "train.lr_scheduler_type=constant_with_warmup", "train.warmup_steps=2", rows=4)  # fmt: skip
     model = run.model(backend)
     result = run.train(model, backend, tmp_path)
