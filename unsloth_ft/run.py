@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,19 +22,28 @@ if TYPE_CHECKING:
 
 
 def run(
-    prepared: Prepared, directory: RunDirectory, targets: tuple[Target, ...], *, command: list[str], local: dict[str, Any], console: Console
+    prepared: Prepared,
+    directory: RunDirectory,
+    targets: tuple[Target, ...],
+    *,
+    command: list[str],
+    local: dict[str, Any],
+    console: Console,
+    began: float | None = None,
 ) -> dict[str, Any]:
     """Trains, proves, exports and reports; goes on where the same command stopped before. Returns run.json.
 
+    `began`: time.perf_counter() when the command began; None: now.
     Raises what its stages raise; a failure's reason and the report so far are in the run directory then.
     """
+    began = time.perf_counter() if began is None else began
     stages = preflight(targets, prepared.base, prepared.chat, directory, prepared.hardware, dtype=prepared.plan.dtype.value)
     with directory.held():
         begin(prepared, directory, command, local)
         terminal.show_plan(prepared, console)
         terminal.show_stages(stages, prepared.hardware, directory, console)
         try:
-            model = tuned_model(prepared, directory, console)
+            model = tuned_model(prepared, directory, console, began=began)
             prove(prepared, directory, model, console)
             del model
             options = Options(offline=prepared.request.offline)
@@ -47,7 +57,7 @@ def run(
         return finish(prepared, directory)
 
 
-def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console) -> PeftModel | None:
+def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console, *, began: float) -> PeftModel | None:
     """The trained adapter on its base, trained now if it isn't yet; None when all that follows is done too."""
     from unsloth_ft.backends import third_party
     from unsloth_ft.train.loop import save_adapter, train
@@ -73,6 +83,7 @@ def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console) -
         chat=prepared.chat,
         run=directory,
         console=console,
+        began=began,
     )
     save_adapter(model, prepared.chat, prepared.base.model, directory)
     directory.update(training=training.as_json())
@@ -87,6 +98,7 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
     if model is None:
         return
     console.print(f"comparing before and after on {len(prepared.held_out_rows)} held-out rows")
+    began = time.perf_counter()
     comparison = compare(
         model,
         prepared.backend,
@@ -100,7 +112,8 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
     folders = directory.private_folders()
     record.write_lines(directory.evaluation / "answers.jsonl", comparison.pairs, folders=folders)
     record.write_lines(directory.evaluation / "prompts.jsonl", comparison.prompts, folders=folders)
-    directory.update(evaluation=comparison.as_json(side_by_side=prepared.recipe.evaluate.side_by_side))
+    seconds = round(time.perf_counter() - began, 2)
+    directory.update(evaluation=comparison.as_json(side_by_side=prepared.recipe.evaluate.side_by_side) | {"seconds": seconds})
     console.print(terminal.verdict_line(comparison.as_json()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bo
 
 
 def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: list[str], as_json: bool) -> None:
+    began = time.perf_counter()
     from unsloth_ft import prepare, record
     from unsloth_ft.report import terminal
     from unsloth_ft.run import run as run_all
@@ -122,7 +124,7 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     prepared = prepare.prepare(request, activate=True)
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
     try:
-        result = run_all(prepared, directory, wanted, command=command, local=local, console=console)
+        result = run_all(prepared, directory, wanted, command=command, local=local, console=console, began=began)
     except Interrupted as error:
         console.print(f"{error}.", highlight=False)
         sys.exit(128 + error.signal_number)

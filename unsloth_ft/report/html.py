@@ -244,8 +244,20 @@ def cost_view(record: dict[str, Any]) -> list[tuple[str, str, str]]:
         ),
         ("speed", f"{training['tokens_per_second']:,.0f} tokens/s", "real tokens in training steps, without padding and evaluations"),
         ("training time", wording.duration(training["seconds"]), f"{training['seconds']:,.1f} s, evaluations and checkpoints included"),
+        *_time_view(training),
         ("steps", f"{training['steps']:,}", f"{training['epochs']:.3g} epochs, {training['tokens']:,} tokens"),
         ("trainable parameters", f"{training['trainable_parameters']:,}", f"{share:.2%} of {training['all_parameters']:,}"),
+    ]
+
+
+def _time_view(training: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What the time went into; nothing for a record of before that was measured, or of a call that had no step left to do."""
+    start_up, seconds_in = training.get("start_up_seconds"), training.get("seconds_in", {})
+    if start_up is None:
+        return []
+    return [
+        ("start-up", wording.duration(start_up), "until the first step; the evaluation before it counts below"),
+        ("time in steps", f"{seconds_in['steps'] / (sum(seconds_in.values()) or 1.0):.1%}", wording.shares(seconds_in)),
     ]
 
 

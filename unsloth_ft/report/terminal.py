@@ -12,6 +12,7 @@ from rich.text import Text
 
 from unsloth_ft.hardware import Hardware, disk_free_bytes
 from unsloth_ft.record import RunDirectory
+from unsloth_ft.report import wording
 
 if TYPE_CHECKING:
     from unsloth_ft.evaluate.compare import Comparison
@@ -92,6 +93,9 @@ def show_training(training: Training, console: Console) -> None:
         f"best eval loss {training.best_eval_loss:.4f} at step {training.best_step}",
         highlight=False,
     )
+    if training.start_up_seconds is not None:
+        told = f"  first step {training.start_up_seconds:.1f} s after the start; since then {wording.shares(training.seconds_in)}"
+        console.print(told, highlight=False)
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:

@@ -47,6 +47,10 @@ class Training:
     tokens: int
     tokens_per_second: float
     seconds: float
+    start_up_seconds: float | None
+    """From the command's begin to the first step, without the evaluation before it; None where no step was left to do."""
+    seconds_in: dict[str, float]
+    """By part, from the trainer's begin to its end (timing.PARTS); of this call alone where a run was resumed."""
     peak_memory_bytes: int
     trainable_parameters: int
     all_parameters: int
@@ -66,24 +70,27 @@ def train(
     chat: Chat,
     run: RunDirectory,
     console: Console,
+    began: float | None = None,
 ) -> Training:
-    """Trains, evaluates as the plan says, and leaves the best adapter in the model.
+    """Trains, evaluates as the plan says, and leaves the best adapter in the model. `began`: time.perf_counter() of the command's begin.
 
     Raises GateError when loss or gradient is no number, MachineError when memory or disk is full, Interrupted on a signal.
     """
     from unsloth_ft.train import checkpoints, memory, progress, reporters
+    from unsloth_ft.train.timing import Timing
 
     reporters.check(recipe.train.report_to)
     memory.reset_peak(plan)
     started = time.perf_counter()
     checkpoint = _checkpoint_to_go_on_from(run, console)
-    metrics = progress.Metrics(run.metrics_file)
+    metrics, timing = progress.Metrics(run.metrics_file), Timing(began=started if began is None else began)
     state = _finished(checkpoint, recipe, plan)
     if state is None:
         trainer = make_trainer(
             model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None
         )
-        _train(trainer, metrics, plan=plan, patience=recipe.train.early_stopping_patience, checkpoint=checkpoint, console=console)
+        watching = (metrics, progress.EarlyStopping(recipe.train.early_stopping_patience), timing)
+        _train(trainer, watching, plan=plan, checkpoint=checkpoint, console=console)
         state, in_model = trainer.state, trainer.state.global_step
     else:
         metrics.restore(state.global_step)
@@ -104,6 +111,8 @@ def train(
         tokens=metrics.total_tokens,
         tokens_per_second=round(metrics.total_tokens / metrics.total_seconds, 1) if metrics.total_seconds else 0.0,
         seconds=round(time.perf_counter() - started, 2),
+        start_up_seconds=timing.start_up_seconds,
+        seconds_in=timing.as_json(),
         peak_memory_bytes=memory.peak_memory_bytes(plan),
         trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         all_parameters=sum(parameter.numel() for parameter in parameters),
@@ -175,17 +184,18 @@ def make_trainer(
     return trainer
 
 
-def _train(trainer: Any, metrics: Any, *, plan: Plan, patience: int, checkpoint: Path | None, console: Console) -> None:
-    """The loop itself, with what watches it."""
+def _train(trainer: Any, watching: tuple[Any, ...], *, plan: Plan, checkpoint: Path | None, console: Console) -> None:
+    """The loop itself, with what watches it: metrics, early stopping, timing."""
     import torch
 
     from unsloth_ft.train import memory, progress
 
+    metrics, *others = watching
     metrics.trainer = trainer
     bar = progress.Bar(console, metrics)
     interruption = progress.Interruption()
     # Metrics after the two that ask for a checkpoint: it ends a line there.
-    for callback in (progress.LastStep(), interruption, metrics, bar, progress.EarlyStopping(patience)):
+    for callback in (progress.LastStep(), interruption, metrics, bar, *others):
         trainer.add_callback(callback)
     with ExitStack() as stack:
         stack.enter_context(interruption)
