@@ -160,7 +160,7 @@ def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequenc
     from unsloth_ft.backends import activate
     from unsloth_ft.recipe import Recipe, Train
     from unsloth_ft.train.loop import arguments as product_arguments
-    from unsloth_ft.train.loop import autocast_dtype
+    from unsloth_ft.train.loop import autocast_dtype, evaluation_tokens
     from unsloth_ft.train.trainer import Trainer
 
     recipe = Recipe(model="-", train=Train(learning_rate=case.learning_rate, lr_scheduler_type="constant", warmup_steps=0, seed=case.seed))
@@ -176,7 +176,8 @@ def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequenc
     kind = type("WatchedTrainer", (Watched, Trainer), {})
     return kind(
         model=model, args=args, processing_class=tokenizer, backend=backend, rows=list(rows) * times, held_out=rows[:1],
-        padding_free=setup.plan.padding_free.value, packed_length=None, padding_id=padding_id, autocast=autocast_dtype(setup.plan),
+        padding_free=setup.plan.padding_free.value, packed_length=None, padding_id=padding_id,
+        evaluation_tokens=evaluation_tokens(setup.plan), autocast=autocast_dtype(setup.plan),
     )  # fmt: skip
 
 

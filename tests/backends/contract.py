@@ -50,9 +50,8 @@ class Contract:
     def losses(self, model: Any, run: Setting) -> list[float]:
         from unsloth_ft.evaluate.losses import row_losses
 
-        return [
-            loss.nll / loss.tokens for loss in row_losses(model, run.held_out, batch_size=2, padding_id=run.chat.padding_id, autocast=None)
-        ]
+        found = row_losses(model, run.held_out, batch_tokens=200, padding_free=True, padding_id=run.chat.padding_id, autocast=None)
+        return [loss.nll / loss.tokens for loss in found]
 
     def training(self) -> dict[str, Any]:
         """What moves, what stays, and what a saved adapter says."""

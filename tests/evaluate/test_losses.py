@@ -42,11 +42,14 @@ def reference(model: Any, row: Row) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("family", ["smollm2", "mistral-v03"])
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_losses_are_those_of_each_row_alone_with_all_logits(family_dir: Callable[[str], Path], family: str, batch_size: int):
+@pytest.mark.parametrize("padding_free", [True, False])
+@pytest.mark.parametrize("batch_tokens", [1, 70, 1000])
+def test_losses_are_those_of_each_row_alone_with_all_logits(
+    family_dir: Callable[[str], Path], family: str, batch_tokens: int, padding_free: bool
+):
     model = load(family_dir(family))
     rows = ragged(32000)
-    found = row_losses(model, rows, batch_size=batch_size, padding_id=0, autocast=None)
+    found = row_losses(model, rows, batch_tokens=batch_tokens, padding_free=padding_free, padding_id=0, autocast=None)
     expected = [reference(model, row) for row in rows]
     assert [loss.tokens for loss in found] == [tokens for _, tokens in expected]
     assert [loss.nll for loss in found] == pytest.approx([nll for nll, _ in expected], rel=1e-5)
@@ -55,19 +58,31 @@ def test_losses_are_those_of_each_row_alone_with_all_logits(family_dir: Callable
 def test_logits_are_held_a_piece_at_a_time(family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
     model = load(family_dir("mistral-v03"))
     rows = ragged(32000)
-    whole = row_losses(model, rows, batch_size=4, padding_id=0, autocast=None)
+    whole = row_losses(model, rows, batch_tokens=120, padding_free=True, padding_id=0, autocast=None)
     shapes: list[int] = []
     model.lm_head.register_forward_hook(lambda module, arguments, output: shapes.append(output.numel()))
     monkeypatch.setattr(losses, "LOGITS", 7 * 32768)
-    pieces = row_losses(model, rows, batch_size=4, padding_id=0, autocast=None)
+    pieces = row_losses(model, rows, batch_tokens=120, padding_free=True, padding_id=0, autocast=None)
     assert [loss.nll for loss in pieces] == pytest.approx([loss.nll for loss in whole], rel=1e-6)
     assert max(shapes) == 7 * 32768
+
+
+def test_a_forward_pass_has_no_more_tokens_than_asked_for(family_dir: Callable[[str], Path]):
+    """Lengths 60, 41, 33, 17, 8, 5, 3."""
+    model = load(family_dir("smollm2"))
+    widths: list[tuple[int, ...]] = []
+    model.model.embed_tokens.register_forward_hook(lambda module, arguments, output: widths.append(tuple(arguments[0].shape)))
+    for padding_free in (True, False):
+        row_losses(model, ragged(32000), batch_tokens=80, padding_free=padding_free, padding_id=0, autocast=None)
+    assert widths == [(1, 60), (1, 74), (1, 33), (1, 60), (1, 41), (2, 33), (3, 8)]
 
 
 def test_the_padding_token_has_no_say(family_dir: Callable[[str], Path]):
     model = load(family_dir("smollm2"))
     rows = ragged(32000)
-    one, other = (row_losses(model, rows, batch_size=4, padding_id=padding, autocast=None) for padding in (0, 777))
+    one, other = (
+        row_losses(model, rows, batch_tokens=120, padding_free=False, padding_id=padding, autocast=None) for padding in (0, 777)
+    )
     assert one == other
 
 
@@ -82,14 +97,14 @@ def test_a_model_that_bends_its_logits_afterwards_is_measured_right():
     )  # fmt: skip
     model = Gemma2ForCausalLM(config).eval()
     rows = ragged(500)
-    found = row_losses(model, rows, batch_size=3, padding_id=0, autocast=None)
+    found = row_losses(model, rows, batch_tokens=90, padding_free=False, padding_id=0, autocast=None)
     assert [loss.nll for loss in found] == pytest.approx([reference(model, row)[0] for row in rows], rel=1e-5)
 
 
 def test_a_bfloat16_run_is_measured_in_its_own_precision(family_dir: Callable[[str], Path]):
     model = load(family_dir("smollm2"))
     rows = ragged(32000)
-    exact = row_losses(model, rows, batch_size=4, padding_id=0, autocast=None)
-    rough = row_losses(model, rows, batch_size=4, padding_id=0, autocast=torch.bfloat16)
+    exact = row_losses(model, rows, batch_tokens=120, padding_free=True, padding_id=0, autocast=None)
+    rough = row_losses(model, rows, batch_tokens=120, padding_free=True, padding_id=0, autocast=torch.bfloat16)
     assert [loss.nll for loss in rough] != [loss.nll for loss in exact]
     assert [loss.nll for loss in rough] == pytest.approx([loss.nll for loss in exact], rel=0.05)

@@ -21,7 +21,7 @@ from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import row_losses, total
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.train import checkpoints
-from unsloth_ft.train.loop import arguments, load_adapter_weights, save_adapter
+from unsloth_ft.train.loop import arguments, evaluation_tokens, load_adapter_weights, save_adapter
 
 # Four rows in batches of two: two steps an epoch.
 FIVE = ("train.max_steps=5", "train.eval_steps=5")
@@ -215,7 +215,9 @@ def damage_the_best_and_go_on(run: Setting, backend: Backend, out: Path, before:
 
 def eval_loss(model: Any, run: Setting) -> float:
     return total(
-        row_losses(model, run.held_out, batch_size=run.plan.per_device_eval_batch_size.value, padding_id=run.chat.padding_id, autocast=None)
+        row_losses(
+            model, run.held_out, batch_tokens=evaluation_tokens(run.plan), padding_free=True, padding_id=run.chat.padding_id, autocast=None
+        )
     )
 
 

@@ -89,13 +89,18 @@ def compare(
     chat: Chat,
 ) -> Comparison:
     """Losses and greedy answers of the base (adapter off) and of the tuned model (adapter on)."""
-    from unsloth_ft.train.loop import autocast_dtype
+    from unsloth_ft.train.loop import autocast_dtype, evaluation_tokens
 
     asked, prompts, expected = questions(conversations, chat, limit=recipe.evaluate.answers, longest=plan.max_seq_length.value)
 
     def side() -> tuple[list[RowLoss], list[Answer]]:
         losses = row_losses(
-            model, rows, batch_size=plan.per_device_eval_batch_size.value, padding_id=chat.padding_id, autocast=autocast_dtype(plan)
+            model,
+            rows,
+            batch_tokens=evaluation_tokens(plan),
+            padding_free=plan.padding_free.value,
+            padding_id=chat.padding_id,
+            autocast=autocast_dtype(plan),
         )
         return losses, greedy(model, chat, prompts, max_new_tokens=recipe.evaluate.max_new_tokens)
 

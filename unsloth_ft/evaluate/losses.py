@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,29 +26,53 @@ class RowLoss:
 
 
 @torch.no_grad()
-def row_losses(model: Module, rows: Sequence[Row], *, batch_size: int, padding_id: int, autocast: torch.dtype | None) -> list[RowLoss]:
+def row_losses(
+    model: Module, rows: Sequence[Row], *, batch_tokens: int, padding_free: bool, padding_id: int, autocast: torch.dtype | None
+) -> list[RowLoss]:
     """The loss of each row, in the order given. Leaves the model in evaluation mode.
 
-    Logits are computed where a learned token is predicted, and only there, LOGITS at a time, in the training's precision;
-    the log-likelihood is taken in float32.
+    At most `batch_tokens` are computed at a time, padding included, but never less than a row. Logits are computed where a learned
+    token is predicted, and only there, LOGITS at a time, in the training's precision; the log-likelihood is taken in float32.
     """
-    from unsloth_ft.train.batches import collate, example
+    from unsloth_ft.train.batches import collate, example, flat
 
     model.eval()
     device = next(model.parameters()).device
     found: list[RowLoss | None] = [None] * len(rows)
-    by_length = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_ids))
-    for start in range(0, len(rows), batch_size):
-        indices = by_length[start : start + batch_size]
-        batch = collate([example(rows[at], at) for at in indices], padding_id)
-        targets = batch["labels"][:, 1:].to(device)
+    for indices in _batches([len(row.input_ids) for row in rows], batch_tokens=batch_tokens, padding_free=padding_free):
+        examples = [example(rows[at], at) for at in indices]
+        batch = flat(examples) if padding_free else collate(examples, padding_id)
+        inputs = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+        targets = inputs.pop("labels")[:, 1:]
         learned = targets != IGNORE
         with precision(device, autocast):
-            nll = _nll(model, batch["input_ids"].to(device), batch["attention_mask"].to(device), learned, targets[learned])
-        of_row = torch.zeros(targets.shape, device=device).masked_scatter_(learned, nll).sum(dim=1).tolist()
-        for at, row_nll, count in zip(indices, of_row, learned.sum(dim=1).tolist()):
+            nll = _nll(model, inputs, learned, targets[learned])
+        lengths = torch.tensor([len(one["input_ids"]) for one in examples], device=device)
+        owners = _owners(lengths, targets.shape[1] + 1, padding_free=padding_free)[:, 1:][learned]
+        of_row = torch.zeros(len(indices), device=device).index_add_(0, owners, nll).tolist()
+        for at, row_nll, count in zip(indices, of_row, owners.bincount(minlength=len(indices)).tolist()):
             found[at] = RowLoss(row_nll, count)
     return [loss for loss in found if loss is not None]
+
+
+def _batches(lengths: Sequence[int], *, batch_tokens: int, padding_free: bool) -> Iterator[list[int]]:
+    """Every row once, the longest first, so that what doesn't fit into memory fails at once, and little is padded."""
+    batch: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        cost = lengths[index] if padding_free or not batch else lengths[batch[0]]
+        if batch and tokens + cost > batch_tokens:
+            yield batch
+            batch, tokens, cost = [], 0, lengths[index]
+        batch.append(index)
+        tokens += cost
+    yield batch
+
+
+def _owners(lengths: torch.Tensor, width: int, *, padding_free: bool) -> torch.Tensor:
+    """The row that each position belongs to, in the shape of the batch."""
+    rows = torch.arange(len(lengths), device=lengths.device)
+    return rows.repeat_interleave(lengths)[None] if padding_free else rows[:, None].expand(-1, width)
 
 
 def total(losses: Sequence[RowLoss]) -> float:
@@ -56,9 +80,7 @@ def total(losses: Sequence[RowLoss]) -> float:
     return sum(loss.nll for loss in losses) / sum(loss.tokens for loss in losses)
 
 
-def _nll(
-    model: Module, input_ids: torch.Tensor, attention_mask: torch.Tensor, learned: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def _nll(model: Module, inputs: dict[str, Any], learned: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihoods of the targets, of shape (number of targets,), in the order of `learned`'s rows and columns.
 
     The model is run as a whole, so that whatever a backend patched takes part; only its output layer is handed a single
@@ -75,13 +97,13 @@ def _nll(
 
     handle = head.register_forward_pre_hook(first_position_only)
     try:
-        shown = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        shown = model(**inputs, use_cache=False).logits
     finally:
         handle.remove()
     hidden = inside[0]
     plain = head(hidden[:, :1])
     if shown.shape != plain.shape or not torch.allclose(shown.float(), plain.float(), rtol=0.02, atol=0.02, equal_nan=True):
-        logits = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits[:, :-1][learned]
+        logits = model(**inputs, use_cache=False).logits[:, :-1][learned]
         return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     hidden = hidden[:, :-1][learned]
     at_a_time = max(1, LOGITS // plain.shape[-1])

@@ -176,6 +176,7 @@ def make_trainer(
             padding_free=plan.padding_free.value,
             packed_length=plan.max_seq_length.value if plan.packing.value else None,
             padding_id=chat.padding_id,
+            evaluation_tokens=evaluation_tokens(plan),
             autocast=autocast_dtype(plan),
         )
     trainer.checkpoints_kept = recipe.train.save_total_limit
@@ -274,6 +275,11 @@ def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory, *
         dataloader_pin_memory=plan.device.value == "cuda",
         **backend.training_defaults(plan),
     )
+
+
+def evaluation_tokens(plan: Plan) -> int:
+    """Tokens of an evaluation's forward pass: what per_device_eval_batch_size rows of the greatest length have."""
+    return plan.per_device_eval_batch_size.value * plan.max_seq_length.value
 
 
 def autocast_dtype(plan: Plan) -> Any:

@@ -48,6 +48,7 @@ class Trainer(SFTTrainer):
         padding_free: bool,
         packed_length: int | None,
         padding_id: int,
+        evaluation_tokens: int,
         autocast: torch.dtype | None,
         **kwargs: Any,
     ) -> None:
@@ -57,6 +58,7 @@ class Trainer(SFTTrainer):
         self.end_to_end = padding_free  # `padding_free` is TRL's own, of its own collator
         self.packed_length = packed_length
         self.padding_id = padding_id
+        self.evaluation_tokens = evaluation_tokens
         self.autocast = autocast
         self.checkpoints_kept = 2
         self.micro_batches: list[tuple[list[Row], torch.Tensor]] = []
@@ -131,7 +133,12 @@ class Trainer(SFTTrainer):
         """
         training = self.model.training
         losses = row_losses(
-            self.model, self.held_out, batch_size=self.args.per_device_eval_batch_size, padding_id=self.padding_id, autocast=self.autocast
+            self.model,
+            self.held_out,
+            batch_tokens=self.evaluation_tokens,
+            padding_free=self.end_to_end,
+            padding_id=self.padding_id,
+            autocast=self.autocast,
         )
         loss = total(losses)
         if not math.isfinite(loss):
