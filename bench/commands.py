@@ -74,7 +74,7 @@ def prepare_ours(case: Case, model: Path, scratch: Path) -> Task:
     def amount(rows: Any) -> dict[str, float]:
         return _rows(len(rows), sum(len(row.input_ids) for row in rows), sum(row.learned for row in rows))
 
-    return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": "unsloth_ft.xray.encode_all, one process"})
+    return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": "unsloth_ft.xray.encode_all, one process, its tokenizer on all cores"})
 
 
 def prepare_datasets(case: Case, model: Path, scratch: Path) -> Task:

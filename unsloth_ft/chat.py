@@ -7,15 +7,15 @@ The tokenizer's own chat template is the only template, and what is learned is f
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jinja2 import TemplateError
 
-from unsloth_ft.chat_ids import Encoder, Span, Token, first_from
+from unsloth_ft.chat_ids import Encoder, Span, Tokens
 from unsloth_ft.chat_layout import Layout, Template, last_answer, short
 from unsloth_ft.data.conversation import Conversation, Message
 from unsloth_ft.errors import UserError
@@ -23,6 +23,9 @@ from unsloth_ft.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+T = TypeVar("T")
+
+TOGETHER = 1024  # conversations at a time: their tokens' places take about 20 MB beside the rows
 IGNORE = -100  # torch's cross-entropy skips this label
 
 # What a template raises: its own refusals and undefined names (TemplateError), wrong types, numbers and keys, too deep a recursion.
@@ -83,6 +86,8 @@ class Chat:
         self.special_tokens = special_tokens
         self._encoder = Encoder(tokenizer)
         self._template = Template(self._render)
+        # Each id once: rows share these, else every token of a data set would be a number of its own (28 bytes).
+        self._numbers: dict[int, int] = {}
 
     @property
     def control_tokens(self) -> dict[str, int]:
@@ -98,7 +103,7 @@ class Chat:
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
         """Ids that end a generation: the turn-end token and the tokenizer's eos."""
-        ids = [token.id for token in self._encoder.encode(self.turn_end)[0]]
+        ids = self._encoder.encode(self.turn_end)[0].ids
         ends = ids if len(ids) == 1 and ids[0] in self.tokenizer.added_tokens_decoder else []
         eos = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*ends, *([] if eos is None else [eos])]))
@@ -128,11 +133,11 @@ class Chat:
         except UserError as error:
             raise UserError(f"{conversation.where}: {error}") from None
         tokens, _ = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(before, layout))
-        return [token.id for token in tokens], conversation.messages[last].content
+        return tokens.ids, conversation.messages[last].content
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a rendered text. The template writes BOS where the model wants it; none is added."""
-        return [token.id for token in self._encoder.encode(text)[0]]
+        return self._encoder.encode(text)[0].ids
 
     def encode(self, conversation: Conversation) -> Row:
         """One row, its labels set on what the assistant says and on what ends its turns.
@@ -140,29 +145,51 @@ class Chat:
         Raises UserError, naming file and line, for a conversation that the template refuses, changes or leaves out in part,
         for control tokens inside a message, and for an answer of which nothing would be learned.
         """
-        try:
-            row = self._encode_messages(conversation) if conversation.text is None else self._encode_text(conversation)
-            self._refuse_double_bos(row)
-        except UserError as error:
-            raise UserError(f"{conversation.where}: {error}") from None
+        (row,) = self.encode_all([conversation])
+        if isinstance(row, UserError):
+            raise row
         return row
 
-    def _encode_messages(self, conversation: Conversation) -> Row:
+    def encode_all(self, conversations: Sequence[Conversation]) -> Iterator[Row | UserError]:
+        """A row for each, or what `encode` would raise; the texts go through the tokenizer TOGETHER at a time."""
+        for first in range(0, len(conversations), TOGETHER):
+            part = conversations[first : first + TOGETHER]
+            layouts = [self._or_error(conversation, self._lay_out) for conversation in part]
+            whole = iter(self._encoder.whole([layout.text for layout in layouts if isinstance(layout, Layout)]))
+            for conversation, layout in zip(part, layouts):
+                encode = partial(self._encode, layout=layout, whole=next(whole)) if isinstance(layout, Layout) else self._encode_text
+                yield layout if isinstance(layout, UserError) else self._or_error(conversation, encode)
+
+    def _or_error(self, conversation: Conversation, do: Callable[[Conversation], T]) -> T | UserError:
+        """What `do` makes of the conversation, or its error with file and line."""
+        try:
+            return do(conversation)
+        except UserError as error:
+            return UserError(f"{conversation.where}: {error}")
+
+    def _lay_out(self, conversation: Conversation) -> Layout | None:
+        """None: its author rendered it."""
+        if conversation.text is not None:
+            return None
+        self._refuse_control_tokens(conversation.messages)
+        layout = self._template.lay_out(conversation.messages)
+        _refuse_changed(conversation.messages, layout)
+        return layout
+
+    def _encode(self, conversation: Conversation, *, layout: Layout, whole: Tokens) -> Row:
         messages = conversation.messages
-        self._refuse_control_tokens(messages)
-        layout = self._template.lay_out(messages)
-        _refuse_changed(messages, layout)
-        tokens, starts = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(messages, layout))
-        ends, whole = self._ends(messages, layout, tokens)
-        ids = [token.id for token in tokens]
+        tokens, starts = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(messages, layout), whole=whole)
+        ends, closed = self._ends(messages, layout, tokens)
+        ids = tuple(map(self._numbers.setdefault, tokens.ids, tokens.ids))
         labels = [IGNORE] * len(ids)
         for number, (start, end) in enumerate(zip(starts, ends)):
             if start >= end:
                 looked = f"It was looked for at character {layout.starts[number]} of {short(layout.text)}"
                 raise UserError(f"no token of answer {number + 1} would be learned. {looked}.")
             labels[start:end] = ids[start:end]
-        learned = ids if self.train_on == "all" else labels
-        return Row(tuple(ids), tuple(learned), conversation.where, tuple(whole))
+        row = Row(ids, ids if self.train_on == "all" else tuple(labels), conversation.where, tuple(closed))
+        self._refuse_double_bos(row)
+        return row
 
     def _encode_text(self, conversation: Conversation) -> Row:
         """A row that its author rendered: every token is learned, BOS and EOS are added where the text lacks them."""
@@ -172,7 +199,9 @@ class Chat:
             ids = [bos, *ids]
         if eos is not None and not set(ids[-2:]) & {eos, *self.end_ids}:
             ids = [*ids, eos]
-        return Row(tuple(ids), tuple(ids), conversation.where, (len(ids),))
+        row = Row(tuple(ids), tuple(ids), conversation.where, (len(ids),))
+        self._refuse_double_bos(row)
+        return row
 
     @cached_property
     def _adds_bos(self) -> bool:
@@ -185,7 +214,7 @@ class Chat:
         except TEMPLATE_ERRORS as error:
             raise UserError(f"the model's chat template refuses this conversation: {error}") from None
 
-    def _ends(self, messages: Sequence[Message], layout: Layout, tokens: Sequence[Token]) -> tuple[list[int], list[int]]:
+    def _ends(self, messages: Sequence[Message], layout: Layout, tokens: Tokens) -> tuple[list[int], list[int]]:
         """(for each answer the number of tokens through its turn end, those of them that end with one)."""
         text = layout.text
         contents = [span for span, message in zip(layout.contents, messages) if message.role == "assistant"]
@@ -197,7 +226,7 @@ class Chat:
             closed.append(text.startswith(ending, end))
             places.append(end + len(ending) if closed[-1] else end)
         # A token that begins inside the turn belongs to it whole: "###\n" is one token, and it is what the model writes.
-        ends = [first_from(tokens, place) for place in places]
+        ends = [tokens.first_from(place) for place in places]
         return ends, [end for end, yes in zip(ends, closed) if yes]
 
     def _turn_end_in(self, rest: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,15 +17,19 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 
+PARALLEL = "TOKENIZERS_PARALLELISM"  # read by the tokenizers library at each call
 SHORT = 64  # characters; what a template writes before an answer, as `assistant\n`, and is the same in every row
 
 
-class Token(NamedTuple):
-    """A token and where its characters stand in the text; several tokens of one character share its place."""
+class Tokens(NamedTuple):
+    """Ids, and for each where its characters stand in the text; several tokens of one character share its place."""
 
-    id: int
-    start: int
-    end: int
+    ids: list[int]
+    places: list[Span]
+
+    def first_from(self, place: int) -> int:
+        """Index of the first token that starts at or after a place in the text."""
+        return bisect_left(self.places, (place,))
 
 
 class Encoder:
@@ -31,7 +37,7 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        self._alone: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._alone: dict[tuple[str, bool], list[int]] = {}
 
     @cached_property
     def control_tokens(self) -> dict[str, int]:
@@ -45,22 +51,30 @@ class Encoder:
         found = self._spellings.search(text)
         return found.group().strip() if found else None
 
-    def encode(self, text: str, *, cuts: Sequence[int] = (), plain: Sequence[Span] = ()) -> tuple[list[Token], list[int]]:
+    def whole(self, texts: Sequence[str]) -> list[Tokens]:
+        """Each text's tokens, all encoded at once: on all cores, and without the tokenizer's work around each call."""
+        with _all_cores():
+            return self._together(texts) if texts else []
+
+    def encode(
+        self, text: str, *, cuts: Sequence[int] = (), plain: Sequence[Span] = (), whole: Tokens | None = None
+    ) -> tuple[Tokens, list[int]]:
         """The text's tokens, and for each cut (a place in the text, ascending) the number of tokens before it.
 
+        `whole`: what `whole` gave for this text.
         The tokens are those of the whole text, unless one would reach across a cut: `"\\n"` at a prompt's end and the `"\\n"` that
         an answer begins with are one token together, which no model can be asked to write after that prompt. The text is then
         encoded in stretches. Control tokens spelled inside a `plain` span are encoded as plain text.
         """
-        tokens = self._stretch(text, 0, len(text), plain)
+        tokens = whole if whole and not plain else self._stretch(text, 0, len(text), plain)
         torn = [cut for cut in cuts if self._border(text, tokens, cut, plain) is None]
         if not torn:
-            return tokens, [first_from(tokens, cut) for cut in cuts]
-        tokens, before = [], {}
+            return tokens, [tokens.first_from(cut) for cut in cuts]
+        tokens, before = Tokens([], []), {}
         for begin, end in pairwise((0, *torn, len(text))):
-            before[begin] = len(tokens)
-            tokens += self._stretch(text, begin, end, plain)
-        return tokens, [before[cut] if cut in before else first_from(tokens, cut) for cut in cuts]
+            before[begin] = len(tokens.ids)
+            _append(tokens, self._stretch(text, begin, end, plain))
+        return tokens, [before[cut] if cut in before else tokens.first_from(cut) for cut in cuts]
 
     @cached_property
     def _spellings(self) -> re.Pattern[str]:
@@ -89,56 +103,71 @@ class Encoder:
         inside.backend_tokenizer.pre_tokenizer.prepend_scheme = "never"
         return inside
 
-    def _border(self, text: str, tokens: Sequence[Token], cut: int, plain: Sequence[Span]) -> int | None:
+    def _border(self, text: str, tokens: Tokens, cut: int, plain: Sequence[Span]) -> int | None:
         """The number of tokens before the cut; None when they are not those of the text before the cut alone.
 
         Only what follows the last control token is compared: nothing before it can matter.
         """
-        index = begin = first_from(tokens, cut)
-        while begin and tokens[begin - 1].id not in self._control_ids:
+        index = begin = tokens.first_from(cut)
+        while begin and tokens.ids[begin - 1] not in self._control_ids:
             begin -= 1
-        start = tokens[begin - 1].end if begin else 0
+        start = tokens.places[begin - 1][1] if begin else 0
         key = (text[start:cut], start == 0)
         if key not in self._alone:
-            alone = tuple(token.id for token in self._stretch(text, start, cut, plain))
+            alone = self._stretch(text, start, cut, plain).ids
             if cut - start > SHORT:
-                return index if alone == _ids(tokens[begin:index]) else None
+                return index if alone == tokens.ids[begin:index] else None
             self._alone[key] = alone
-        return index if self._alone[key] == _ids(tokens[begin:index]) else None
+        return index if self._alone[key] == tokens.ids[begin:index] else None
 
-    def _stretch(self, text: str, begin: int, end: int, plain: Sequence[Span]) -> list[Token]:
+    def _stretch(self, text: str, begin: int, end: int, plain: Sequence[Span]) -> Tokens:
         """Tokens of text[begin:end], their places counted in the whole text."""
         if begin >= end:
-            return []
+            return Tokens([], [])
         if not any(start < end and begin < stop for start, stop in plain):
             return self._tokens(text, begin, end)
-        tokens: list[Token] = []
-        for control in self._template_controls(text, begin, end, plain):
-            tokens += self._tokens(text, begin, control.start, split_special_tokens=True)
-            tokens.append(control)
-            begin = control.end
-        return tokens + self._tokens(text, begin, end, split_special_tokens=True)
+        tokens = Tokens([], [])
+        for control, place in self._template_controls(text, begin, end, plain):
+            _append(tokens, self._tokens(text, begin, place[0], split_special_tokens=True))
+            _append(tokens, Tokens([control], [place]))
+            begin = place[1]
+        _append(tokens, self._tokens(text, begin, end, split_special_tokens=True))
+        return tokens
 
-    def _template_controls(self, text: str, begin: int, end: int, plain: Sequence[Span]) -> Iterator[Token]:
-        """Control tokens outside the plain spans. They part the text for the tokenizer, so the stretches between stand alone."""
+    def _template_controls(self, text: str, begin: int, end: int, plain: Sequence[Span]) -> Iterator[tuple[int, Span]]:
+        """Control tokens outside the plain spans, as (id, place). They part the text for the tokenizer: what lies between stands alone."""
         for found in self._spellings.finditer(text, begin, end):
             spelling = found.group().strip()
             start = text.index(spelling, found.start())
             if not any(left <= start < right for left, right in plain):
-                yield Token(self.control_tokens[spelling], found.start(), found.end())
+                yield self.control_tokens[spelling], found.span()
 
-    def _tokens(self, text: str, begin: int, end: int, *, split_special_tokens: bool = False) -> list[Token]:
-        tokenizer = self._inside if begin else self.tokenizer
-        encoded = tokenizer(
-            text[begin:end], add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=split_special_tokens, verbose=False
+    def _tokens(self, text: str, begin: int, end: int, *, split_special_tokens: bool = False) -> Tokens:
+        (tokens,) = self._together([text[begin:end]], inside=begin > 0, split_special_tokens=split_special_tokens)
+        return Tokens(tokens.ids, [(begin + start, begin + stop) for start, stop in tokens.places]) if begin else tokens
+
+    def _together(self, texts: Sequence[str], *, inside: bool = False, split_special_tokens: bool = False) -> list[Tokens]:
+        tokenizer = self._inside if inside else self.tokenizer
+        found = tokenizer(
+            list(texts), add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=split_special_tokens, verbose=False
         )
-        return [Token(index, begin + start, begin + stop) for index, (start, stop) in zip(encoded["input_ids"], encoded["offset_mapping"])]
+        return [Tokens(ids, places) for ids, places in zip(found["input_ids"], found["offset_mapping"])]
 
 
-def first_from(tokens: Sequence[Token], place: int) -> int:
-    """Index of the first token that starts at or after a place in the text."""
-    return bisect_left(tokens, place, key=lambda token: token.start)
+def _append(tokens: Tokens, more: Tokens) -> None:
+    tokens.ids.extend(more.ids)
+    tokens.places.extend(more.places)
 
 
-def _ids(tokens: Sequence[Token]) -> tuple[int, ...]:
-    return tuple(token.id for token in tokens)
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Lets the tokenizer use all cores, which the command line forbids (beside torch's threads they are in each other's way)."""
+    before = os.environ.get(PARALLEL)
+    os.environ[PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PARALLEL]
+        else:
+            os.environ[PARALLEL] = before

@@ -54,11 +54,11 @@ class XRay:
 def encode_all(conversations: Sequence[Conversation], chat: Chat) -> tuple[Row, ...]:
     """Every conversation as a row. Raises one UserError with the first ten mistakes and their total."""
     rows, mistakes = [], []
-    for conversation in conversations:
-        try:
-            rows.append(chat.encode(conversation))
-        except UserError as error:
-            mistakes.append(str(error))
+    for found in chat.encode_all(conversations):
+        if isinstance(found, UserError):
+            mistakes.append(str(found))
+        else:
+            rows.append(found)
     if mistakes:
         total = f"\n{len(mistakes):,} of {len(conversations):,} rows can't be trained on" if len(mistakes) > 1 else ""
         total += f"; the first {SHOWN_ERRORS} are listed." if len(mistakes) > SHOWN_ERRORS else "." if total else ""

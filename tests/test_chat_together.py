@@ -1,0 +1,59 @@
+"""Many conversations at once give what each gives alone: rows, errors and their order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import families
+from tests.test_chat import ANSWERS, conversation
+from unsloth_ft import chat as chat_module
+from unsloth_ft.chat import Chat, Row, load_tokenizer
+from unsloth_ft.data.conversation import Conversation
+from unsloth_ft.errors import UserError
+
+REFUSED = ("user:Hi", "assistant:a <|im_end|> b", "user:[INST] <|eot_id|></s>", "assistant:x")  # control tokens, of every family
+
+
+def conversations(count: int) -> list[Conversation]:
+    """Of one to three exchanges, some with a system message; every tenth is refused by all, every eleventh is plain text."""
+    generator = random.Random(5)
+    found = []
+    for line in range(1, count + 1):
+        turns = ["system:" + generator.choice(["Be brief.", "你好"])] if generator.random() < 0.3 else []
+        for _ in range(generator.randint(1, 3)):
+            turns += [f"user:{generator.choice(list(ANSWERS.values()))}?", f"assistant:{generator.choice(list(ANSWERS.values()))}x"]
+        turns = list(REFUSED) if line % 10 == 0 else turns
+        whole = Conversation((), "rows.jsonl", line, text=f"Once upon a time, {line}")
+        found.append(whole if line % 11 == 0 else conversation(*turns, line=line))
+    return found
+
+
+def told(found: Row | UserError) -> Row | str:
+    return str(found) if isinstance(found, UserError) else found
+
+
+@pytest.mark.parametrize("special_tokens", ["refuse", "text"])
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_together_is_one_by_one(
+    family: str, special_tokens: str, family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    asked = conversations(60)
+    chat = Chat(load_tokenizer(family_dir(family)), special_tokens=special_tokens)
+    alone = [told(found) for one in asked for found in chat.encode_all([one])]
+    monkeypatch.setattr(chat_module, "TOGETHER", 7)
+    together = [told(found) for found in Chat(chat.tokenizer, special_tokens=special_tokens).encode_all(asked)]
+    assert together == alone
+    refused = [found for found in together if isinstance(found, str)]
+    assert len(refused) == (6 if special_tokens == "refuse" else 0)
+    assert all(f"rows.jsonl:{line}: " in "\n".join(refused) for line in (10, 20, 30, 40, 50, 60) if refused)
+
+
+def test_the_ids_of_many_rows_are_shared_numbers(family_dir: Callable[[str], Path]):
+    """A data set of 100,000 rows would hold 17 million numbers of 28 bytes otherwise."""
+    chat = Chat(load_tokenizer(family_dir("smollm2")))
+    first, second = chat.encode_all([conversation("user:Hello", "assistant:Paris.", line=line) for line in (1, 2)])
+    assert all(one is other for one, other in zip(first.input_ids, second.input_ids, strict=True))
