@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from unsloth_ft.errors import MachineError, UserError
+from unsloth_ft.errors import MachineError
 from unsloth_ft.hardware import GIB, MIB
 from unsloth_ft.train.memory import process_bytes
 
 # A CUDA context with its libraries has 0.3 to 0.6 GiB. More than this is somebody else's, and the cap would be smaller than asked for.
 MOST_OUTSIDE_BYTES = 2 * GIB
 CONTEXT_BYTES = 600 * MIB  # the upper end of that
-MOST_MIB = 2**30  # 1 PiB, more than any machine has
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -23,18 +20,6 @@ class Cap:
     device: str
     asked_bytes: int
     allocatable_bytes: int
-
-
-def memory_size(text: str) -> int:
-    """Whole MiB in bytes, of "24GB" as cards are sold: 24 GiB. nvidia-smi says 24,564 MiB of a 24 GB RTX 4090, 8,188 of an 8 GB RTX 4060
-    and 81,920 of an 80 GB A100: within 0.1 % of GiB, and 7 % more than 10⁹ bytes each. "24GiB" and "24564MiB" are read too.
-    Raises UserError.
-    """
-    found = SIZE.fullmatch(text.strip())
-    mebibytes = float(found[1]) * (1024 if found[2][0] in "Gg" else 1) if found else 0.0
-    if not 1 <= mebibytes <= MOST_MIB:
-        raise UserError(f'memory "{text}"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.')
-    return int(mebibytes) * MIB
 
 
 def cap_device_memory(asked_bytes: int, *, alone: bool = True) -> Cap:

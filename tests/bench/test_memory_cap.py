@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unsloth_ft.bench import memory_cap
-from unsloth_ft.bench.memory_cap import memory_size
+from unsloth_ft.cards import memory_size
 from unsloth_ft.errors import MachineError, UserError
 from unsloth_ft.hardware import GIB
 from unsloth_ft.train.memory import is_out_of_memory

@@ -37,7 +37,7 @@ class MemoryCap(click.ParamType):
     name = "memory"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from unsloth_ft.bench.memory_cap import memory_size
+        from unsloth_ft.cards import memory_size
 
         return value if isinstance(value, int) else memory_size(value)
 

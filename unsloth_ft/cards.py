@@ -1,0 +1,102 @@
+"""Cards by name or size, for a plan for one that isn't here. No torch, no driver."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from unsloth_ft.errors import UserError, nearest
+from unsloth_ft.hardware import GIB, MIB, Gpu, Hardware
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
+MOST_MIB = 2**30  # 1 PiB, more than any machine has
+ANY_CARD = (8, 0)  # compute capability of a card that is known by its size alone: Ampere, the first with bfloat16
+FILLERS = re.compile(r"nvidia|geforce|tesla|quadro|[\s_-]")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One kind of card.
+
+    `memory_mib` as nvidia-smi reports it, with ECC where it is on as delivered. `teraflops`: of a dense matrix product in bfloat16, or
+    float16 below SM 8.0, summed in float32; None: the vendor doesn't say.
+    """
+
+    name: str
+    memory_mib: int
+    compute_capability: tuple[int, int]
+    teraflops: float | None
+
+    @property
+    def gpu(self) -> Gpu:
+        return Gpu(self.name, self.memory_mib * MIB, self.compute_capability)
+
+
+# Rates: NVIDIA's data sheets (T4, V100, A10, A100, L4, L40S, H100, H200, RTX A6000, RTX 6000 Ada) without sparsity, and its architecture
+# white papers (GA102, AD102, Blackwell RTX), "FP16 with FP32 accumulate", for GeForce cards, which run it at half speed.
+CARDS = {
+    "t4": Card("NVIDIA T4", 15360, (7, 5), 65),
+    "v100": Card("NVIDIA V100 16 GB", 16384, (7, 0), 125),
+    "v10032gb": Card("NVIDIA V100 32 GB", 32768, (7, 0), 125),
+    "rtx3060": Card("NVIDIA GeForce RTX 3060", 12288, (8, 6), None),
+    "rtx3070": Card("NVIDIA GeForce RTX 3070", 8192, (8, 6), 40.6),
+    "rtx3080": Card("NVIDIA GeForce RTX 3080", 10240, (8, 6), 59.5),
+    "rtx3090": Card("NVIDIA GeForce RTX 3090", 24576, (8, 6), 71),
+    "rtx4060": Card("NVIDIA GeForce RTX 4060", 8188, (8, 9), None),
+    "rtx4060ti16gb": Card("NVIDIA GeForce RTX 4060 Ti 16 GB", 16380, (8, 9), None),
+    "rtx4070": Card("NVIDIA GeForce RTX 4070", 12282, (8, 9), None),
+    "rtx4080": Card("NVIDIA GeForce RTX 4080", 16376, (8, 9), 97.5),
+    "rtx4090": Card("NVIDIA GeForce RTX 4090", 24564, (8, 9), 165.2),
+    "rtx5090": Card("NVIDIA GeForce RTX 5090", 32607, (12, 0), 209.5),
+    "rtxa6000": Card("NVIDIA RTX A6000", 49140, (8, 6), 154.8),
+    "rtx6000ada": Card("NVIDIA RTX 6000 Ada", 49140, (8, 9), 364.2),
+    "l4": Card("NVIDIA L4", 23034, (8, 9), 121),
+    "l40s": Card("NVIDIA L40S", 46068, (8, 9), 362),
+    "a10": Card("NVIDIA A10", 23028, (8, 6), 125),
+    "a100": Card("NVIDIA A100 40 GB", 40960, (8, 0), 312),
+    "a10080gb": Card("NVIDIA A100 80 GB", 81920, (8, 0), 312),
+    "h100": Card("NVIDIA H100 80 GB", 81559, (9, 0), 989.5),
+    "h200": Card("NVIDIA H200", 143771, (9, 0), 989.5),
+}
+
+
+def memory_size(text: str) -> int:
+    """Whole MiB in bytes, of "24GB" as cards are sold: 24 GiB. nvidia-smi says 24,564 MiB of a 24 GB RTX 4090, 8,188 of an 8 GB RTX 4060
+    and 81,920 of an 80 GB A100: within 0.1 % of GiB, and 7 % more than 10⁹ bytes each. "24GiB" and "24564MiB" are read too.
+    Raises UserError.
+    """
+    found = SIZE.fullmatch(text.strip())
+    mebibytes = float(found[1]) * (1024 if found[2][0] in "Gg" else 1) if found else 0.0
+    if not 1 <= mebibytes <= MOST_MIB:
+        raise UserError(f'memory "{text}"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.')
+    return int(mebibytes) * MIB
+
+
+def find(text: str) -> Gpu:
+    """The card of that name ("RTX 4090", "t4") or size ("24GB"). Raises UserError with the nearest names."""
+    if SIZE.fullmatch(text.strip()):
+        size = memory_size(text)
+        return Gpu(f"a card of {size / GIB:g} GiB", size, ANY_CARD)
+    name = FILLERS.sub("", text.lower())
+    if name not in CARDS:
+        raise UserError(f'--gpu "{text}": no card of that name is known here.{nearest(name, list(CARDS))} A size like 24GB is taken too.')
+    return CARDS[name].gpu
+
+
+def teraflops(gpu: Gpu) -> float | None:
+    """The published rate of a card that calls itself so; None: not known here."""
+    asked = FILLERS.sub("", gpu.name.lower())
+    known = [card for card in CARDS.values() if FILLERS.sub("", card.name.lower()) in asked or asked in FILLERS.sub("", card.name.lower())]
+    return known[0].teraflops if len(known) == 1 else None
+
+
+def planned_for(gpu: Gpu, machine: Hardware) -> Hardware:
+    """This machine with that card in it."""
+    return Hardware(
+        gpus=(gpu,),
+        cpu_name=machine.cpu_name,
+        cpu_count=machine.cpu_count,
+        cpu_has_bfloat16=machine.cpu_has_bfloat16,
+        memory_bytes=machine.memory_bytes,
+        system=machine.system,
+    )

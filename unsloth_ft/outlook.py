@@ -1,0 +1,164 @@
+"""What a plan says beyond its decisions: what else fits into the memory, how long it takes, and what it needs of disk and host."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unsloth_ft import cards
+from unsloth_ft.flops import model_flops
+from unsloth_ft.hardware import Hardware
+from unsloth_ft.memory import ADAPTER_BYTES, Work, host_bytes
+from unsloth_ft.plan import Plan
+from unsloth_ft.plan_memory import RECOMPUTED, longest_that_fits, most_rows_that_fit
+from unsloth_ft.recipe import Recipe
+
+MOST_ROWS = 256  # looked for in one forward pass
+CHECKPOINT_BYTES = 3 * 4  # a trained weight and AdamW's two moments, each in float32
+BASE_BYTES = 2  # a weight of a published base model
+# Share of a card's published rate that a step of long rows reaches: 0.313 of 989.5 TFLOP/s, vanilla PEFT with 2 × 2,048 tokens on an H200
+# (bench/results/2026-11-26T063621-cuda). Unsloth's kernels are faster, so this is on the careful side.
+REACHED = 0.3
+# Seconds that a layer's kernels take to be started, forward and backward: 0.33 s a pass of an 8B model's 32 layers with Unsloth, 1.1 s with
+# vanilla PEFT, rows of 160 tokens on an H200 (bench/results/2026-11-26T063022-cuda). Short passes take this long on any card.
+STARTED_SECONDS = {"unsloth": 0.010, "peft": 0.035}
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What fits with one way of holding the base and of checkpointing. 0: nothing."""
+
+    load_in_4bit: bool
+    gradient_checkpointing: str | bool
+    longest_tokens: int
+    """Of a row alone."""
+    most_rows: int
+    """In one forward pass, at the run's own length."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds a step and of all steps, and where they are from; None: unknown."""
+
+    step_seconds: float | None
+    run_seconds: float | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All of it."""
+
+    fits: tuple[Fits, ...]
+    pace: Pace
+    host_bytes: int
+    disk_bytes: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what_fits": [vars(one) for one in self.fits],
+            "time": vars(self.pace),
+            "host_bytes": self.host_bytes,
+            "disk_bytes": self.disk_bytes,
+        }
+
+
+def outlook(recipe: Recipe, plan: Plan, hardware: Hardware, *, tokens_a_row: float) -> Outlook:
+    """The outlook of a plan that was just made. `tokens_a_row`: mean length of the rows that are trained."""
+    assert plan.fitting is not None, "a plan that is read back has no outlook"
+    work = plan.fitting.work
+    return Outlook(
+        fits=tuple(what_fits(work, plan.fitting.available_bytes)),
+        pace=pace(plan, hardware, tokens_a_row=tokens_a_row),
+        host_bytes=host_bytes(work),
+        disk_bytes=disk_bytes(recipe, work),
+    )
+
+
+def what_fits(work: Work, room: int) -> list[Fits]:
+    """For every way of checkpointing and both kinds of base, fastest first."""
+    ways: tuple[str | bool, ...] = (False, "unsloth" if work.backend == "unsloth" and work.device == "cuda" else True)
+    found = []
+    for load_in_4bit in (False, True):
+        for way in ways:
+            changed = replace(work, load_in_4bit=load_in_4bit, gradient_checkpointing=way)
+            longest = longest_that_fits(changed, room, most=work.model.max_position_embeddings)
+            rows = most_rows_that_fit(changed, room, longest=work.training.longest, most=MOST_ROWS)
+            found.append(Fits(load_in_4bit, way, longest, rows))
+    return found
+
+
+def pace(plan: Plan, hardware: Hardware, *, tokens_a_row: float) -> Pace:
+    """By the rate that a probe measured on this machine, else by the card's published one."""
+    assert plan.fitting is not None, "a plan that is read back has no pace"
+    work, passes = plan.fitting.work, plan.gradient_accumulation_steps.value
+    operations = _step_operations(plan, work, tokens_a_row)
+    measured = measured_rate(rate_key(work, hardware))
+    if measured:
+        step, basis = operations / measured, "at the rate that a probe measured on this machine"
+    else:
+        rate = cards.teraflops(hardware.gpu) if hardware.gpu else None
+        if rate is None:
+            what = hardware.gpu.name if hardware.gpu else "this CPU"
+            return Pace(None, None, f"the rate of {what} isn't known; --probe measures it")
+        started = passes * work.model.num_hidden_layers * STARTED_SECONDS.get(work.backend, max(STARTED_SECONDS.values()))
+        again = RECOMPUTED if work.gradient_checkpointing else 1.0
+        step = again * max(started, operations / (REACHED * rate * 1e12))
+        basis = f"at {REACHED:.0%} of the card's published {rate:g} TFLOP/s, as measured on an H200; a probe would measure it here"
+    return Pace(step, step * plan.max_steps.value, basis)
+
+
+def _step_operations(plan: Plan, work: Work, tokens_a_row: float) -> float:
+    """Of one optimizer step; half of the tokens are taken for learned."""
+    rows = plan.per_device_train_batch_size.value * plan.gradient_accumulation_steps.value
+    return model_flops(
+        work.model, [(round(tokens_a_row), round(tokens_a_row / 2))] * rows, r=work.r, target_modules=work.target_modules
+    )
+
+
+def disk_bytes(recipe: Recipe, work: Work) -> dict[str, int]:
+    """Download, checkpoints (one more than are kept, while it is written) and adapter. Exports are told by themselves."""
+    count = work.adapter_parameters
+    return {
+        "base model": BASE_BYTES * work.model.parameters,
+        "checkpoints": (recipe.train.save_total_limit + 1) * CHECKPOINT_BYTES * count,
+        "adapter": ADAPTER_BYTES * count,
+    }
+
+
+def rates_file() -> Path:
+    """Where this machine's probes are remembered."""
+    return Path(os.environ.get("UNSLOTH_FT_CACHE") or Path.home() / ".cache" / "unsloth-ft") / "rates.json"
+
+
+def rate_key(work: Work, hardware: Hardware) -> str:
+    """What a measured rate holds for."""
+    where = hardware.gpu.name if hardware.gpu else f"{hardware.cpu_name}, {hardware.cpu_count} cores"
+    bits = "4-bit" if work.load_in_4bit else "16-bit"
+    return f"{where}; {work.backend}; {work.dtype}; {bits}; {work.model.architecture} of {work.model.hidden_size}"
+
+
+def measured_rate(key: str) -> float | None:
+    """Operations a second of a step, as a probe measured it; None: none did. A damaged file is none."""
+    file = rates_file()
+    try:
+        rate = json.loads(file.read_text(encoding="utf-8")).get(key) if file.is_file() else None
+    except (ValueError, AttributeError):
+        return None
+    return rate if isinstance(rate, float) and rate > 0 else None
+
+
+def remember_rate(key: str, rate: float) -> None:
+    """Keeps it for later plans."""
+    from unsloth_ft.record import write_atomically
+
+    file = rates_file()
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError:
+        known = {}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps((known if isinstance(known, dict) else {}) | {key: rate}, indent=1) + "\n")
