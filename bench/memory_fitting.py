@@ -22,12 +22,16 @@ from typing import Any
 import click
 
 from unsloth_ft.hardware import GIB, MIB
-from unsloth_ft.memory import ANSWERS, EVALUATION, TRAINING, Batch, Work, estimate
+from unsloth_ft import catalog
+from unsloth_ft.known_models import KNOWN
+from unsloth_ft.memory import ANSWERS, EVALUATION, OPTIMIZER_BYTES, TRAINING, Batch, Work, estimate
 from unsloth_ft.memory_fit import Fit, checkpointing_name
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.record import write_atomically
 
+NOTHING = Batch(0, 0, 0, 0)
 LEAST_BOUND = 0.05  # two runs of one point differ by up to this
+ONE_MODEL_BOUND = 0.15  # at least, where all points are of one model, so that nothing shows how far it holds for another
 # Constants begin, and stay where the points say nothing of them, at what a layer's tensors come to when they are counted: about six of
 # hidden size and four of intermediate size in 2 bytes, the float32 copies that LoRA's matrices make of their inputs, logits in float32 and
 # their gradient.
@@ -35,14 +39,17 @@ PRIOR = {
     "fixed": 300.0 * MIB, "loading": 0.1, "hidden": 8.0, "wide": 8.0, "rank": 4.0, "once": 8.0, "kept": 2.0, "logit": 12.0, "pair": 0.5,
     "dequantized": 2.0, "retained": 0.2, "evaluated": 6.0, "evaluated_logit": 6.0,
 }  # fmt: skip
+ON_CARD = {"loading": 0.03, "retained": 0.0}  # tensors alone are counted there, and they go when they are let go
 IN_TRAINING = ("fixed", "loading", "hidden", "wide", "rank", "once", "kept", "logit", "pair", "dequantized")
 IN_EVALUATION = ("retained", "evaluated", "evaluated_logit")
 UNITS = {name: 2.0**30 if name == "fixed" else 1.0 for name in PRIOR}  # so that all are of one size
+LEAST_PRIOR = 1e-3
 PRIOR_WEIGHT = 1e-3  # of a prior's relative error against a point's
 SWEEPS = 3000  # of coordinate descent; the constants don't move any more after a few hundred
-# How each backend's training loss holds logits: (logits at a time, positions at a time), 0 for no such limit. TRL's chunked_nll takes 256
-# positions; Unsloth's fused loss sizes its chunks by bytes (unsloth_zoo's fused_losses); ours holds kernels.cross_entropy.LOGITS.
-LOGITS = {("peft", "cpu"): (0, 256), ("peft", "cuda"): (0, 256), ("unsloth", "cpu"): (0, 0), ("unsloth", "cuda"): (2**28, 0), ("fused", "cpu"): (2**23, 0)}
+# How each backend's training loss holds logits: (logits at a time, positions at a time, also of positions without a label), 0 for no such
+# limit. TRL's chunked_nll takes 256 positions; Unsloth's fused loss up to 4 GiB, which it counts as 16 bytes a logit (unsloth_zoo's
+# fused_losses); ours kernels.cross_entropy.LOGITS.
+LOGITS = {"peft": (0, 256, False), "unsloth": (2**28, 0, True), "fused": (2**23, 0, False)}
 EVALUATED_LOGITS = 2**26  # evaluate.losses.LOGITS
 HOST_BYTES = {"cpu": 0, "cuda": int(2.5 * GIB)}  # 2.0 GiB of libraries and a CUDA context's host side on an H200's machine, and its imports
 
@@ -64,9 +71,56 @@ class Measured:
 
 
 def read(path: Path) -> list[Measured]:
-    """The points of a grid's file."""
+    """The points of a grid's file, or of a measurement of the bench."""
     told = json.loads(path.read_text(encoding="utf-8"))
+    if "leg" in told:
+        return of_measurement(told)
     return [Measured(work_of(entry["work"]), entry["peaks"], entry["point"]["recipe"], told["machine"]) for entry in told["points"]]
+
+
+def of_measurement(told: dict[str, Any]) -> list[Measured]:
+    """A leg's own peaks on a GPU: of each row that a search tried, or of its steps where every micro-batch's size is known.
+
+    The legs' adapters may be in 16 bits, where the table counts 32: what that saves is added to the peak.
+    """
+    if told["outcome"] != "done" or told["machine"]["device"] != "cuda":
+        return []
+    setup = {name: decision["value"] for name, decision in told["setup"].items() if "value" in decision}
+    command, case = told["command"], told["case_values"]
+    recipe = catalog.find(command[command.index("--recipe") + 1] if "--recipe" in command else case["recipe"]).recipe
+    work = Work(
+        model=KNOWN[recipe.model],
+        backend=setup["backend"],
+        device="cuda",
+        dtype=setup["dtype"],
+        load_in_4bit=setup["load_in_4bit"],
+        r=case["r"] or recipe.lora.r,
+        target_modules=recipe.lora.target_modules,
+        optim=setup["optim"],
+        gradient_checkpointing=setup["gradient_checkpointing"],
+        training=NOTHING,
+        evaluation=NOTHING,
+        answers=NOTHING,
+    )
+    # Weight, gradient and, but for 8-bit ones, two moments have the trained weights' type.
+    saved = 0 if setup["trained_dtype"] == "float32" else (8 if OPTIMIZER_BYTES[work.optim] == 8 else 4) * work.adapter_parameters
+    return [
+        Measured(replace(work, training=batch), {TRAINING: peak + saved}, recipe.model, told["machine"]["summary"])
+        for batch, peak in _batches(told, setup)
+    ]
+
+
+def _batches(told: dict[str, Any], setup: dict[str, Any]) -> list[tuple[Batch, int]]:
+    """(largest micro-batch, peak bytes of tensors)."""
+    if told["tries"]:
+        tried = [(one["tokens"], one["peaks"]["peak_device_allocated_bytes"]) for one in told["tries"] if one["fitted"]]
+        return [(Batch(1, tokens, tokens, tokens), peak) for tokens, peak in tried]
+    tokens = {step["computed_tokens"] for step in told["steps"]}
+    passes, rows = setup["gradient_accumulation_steps"], setup["per_device_train_batch_size"]
+    if passes > 1 and len(tokens) > 1:
+        return []  # which rows were together is not known
+    most = max(tokens) // passes
+    return [(Batch(rows, most // rows, most, most), told["peak_device_allocated_bytes"])]
 
 
 def work_of(values: dict[str, Any]) -> Work:
@@ -79,10 +133,11 @@ def fitted(points: Sequence[Measured]) -> Fit:
     found = solve(points)
     worst = max(abs(error) for error in errors(found, points))
     models = sorted({point.model for point in points})
+    least = LEAST_BOUND if len(models) > 1 else ONE_MODEL_BOUND
     for model in models if len(models) > 1 else ():
         seen, unseen = ([point for point in points if (point.model != model) is keep] for keep in (True, False))
         worst = max(worst, *(abs(error) for error in errors(solve(seen), unseen)))
-    return replace(found, bound=max(LEAST_BOUND, math.ceil(100 * worst) / 100))
+    return replace(found, bound=max(least, math.ceil(100 * worst) / 100))
 
 
 def errors(fit: Fit, points: Iterable[Measured]) -> list[float]:
@@ -92,14 +147,13 @@ def errors(fit: Fit, points: Iterable[Measured]) -> list[float]:
 
 def tensors(fit: Fit, point: Measured, phase: str) -> int:
     """The estimate of what the probe measures: on a card without its context and fragments."""
-    parts = estimate(point.work, fit).phase(phase).parts
-    return sum(part.bytes for part in parts if part.name not in ("CUDA context", "fragmentation"))
+    return estimate(point.work, fit).phase(phase).tensor_bytes
 
 
 def solve(points: Sequence[Measured]) -> Fit:
     """The constants with the least sum of squared relative errors, none below 0: first those of loading and training, then, with them,
     those of evaluation and answers. The table is linear in both."""
-    begun = _fit(points, PRIOR)
+    begun = _fit(points, PRIOR | (ON_CARD if points[0].work.device == "cuda" else {}))
     trained = _solve(points, begun, ("load", TRAINING), IN_TRAINING)
     return _solve(points, trained, (EVALUATION, ANSWERS), IN_EVALUATION)
 
@@ -114,7 +168,7 @@ def _solve(points: Sequence[Measured], fit: Fit, phases: tuple[str, ...], names:
         [(tensors(replace(without, **{name: UNITS[name]}), point, phase) - zero) / point.peaks[phase] for (point, phase), zero in zip(pairs, base)]
         for name in names
     ]
-    found = least_squares(columns, wanted, [PRIOR[name] / UNITS[name] for name in names])
+    found = least_squares(columns, wanted, [max(getattr(fit, name), LEAST_PRIOR) / UNITS[name] for name in names])
     return replace(fit, **{name: round(value * UNITS[name], 4) for name, value in zip(names, found)})
 
 
@@ -135,7 +189,7 @@ def least_squares(columns: Sequence[Sequence[float]], wanted: Sequence[float], p
 
 def _fit(points: Sequence[Measured], values: dict[str, float]) -> Fit:
     backend, device, dtype, checkpointing = points[0].key
-    at_a_time, positions = LOGITS[backend, device]
+    at_a_time, positions, all_positions = LOGITS[backend]
     return Fit(
         backend=backend,
         device=device,
@@ -144,6 +198,7 @@ def _fit(points: Sequence[Measured], values: dict[str, float]) -> Fit:
         host_bytes=HOST_BYTES[device],
         logits=at_a_time,
         logit_positions=positions,
+        all_positions=all_positions,
         evaluated_logits=EVALUATED_LOGITS,
         bound=0.0,
         points=len(points),

@@ -37,9 +37,11 @@ CONTEXT_BYTES = 600 * MIB
 # The caching allocator's lost pieces, against what a step holds. On an H200 under a 24 GiB cap the longest row that trained held
 # 20.0 GiB of tensors, and its process 23.6 GiB.
 FRAGMENTATION = 0.2
+ELASTIC_BYTES = 256 * MIB  # the least that Unsloth's loss works well with: 500 positions of 32,768 logits at 16 bytes
 # Besides the program while exports are made: export/merge_memory.py counts a merge, export/preflight.py a GGUF.
 MERGE_BYTES = 84 * MIB
 EXPORT_BYTES = 1024 * MIB
+CONTEXT, FRAGMENTS = "CUDA context", "fragmentation"
 TRAINING, EVALUATION, ANSWERS = "training step", "evaluation", "answers"
 
 
@@ -75,6 +77,8 @@ class Work:
     evaluation: Batch
     answers: Batch
     """Prompts and answers of one batch that is generated; no rows: nothing is."""
+    room_bytes: int = 0
+    """What the device has; Unsloth's loss takes less where less is free. 0: plenty."""
 
     @property
     def adapter_parameters(self) -> int:
@@ -87,10 +91,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes of one kind."""
+    """Bytes of one kind. `elastic`: what takes them makes do with less where less is free."""
 
     name: str
     bytes: int
+    elastic: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,17 @@ class Phase:
     @property
     def bytes(self) -> int:
         return sum(part.bytes for part in self.parts)
+
+
+    def needed_bytes(self, bound: float) -> int:
+        """What has to be there, the estimate being off by the bound; elastic parts need ELASTIC_BYTES."""
+        firm = sum(part.bytes for part in self.parts if not part.elastic)
+        return int((1 + bound) * firm) + sum(min(part.bytes, ELASTIC_BYTES) for part in self.parts if part.elastic)
+
+    @property
+    def tensor_bytes(self) -> int:
+        """What a probe measures: on a card without its context and fragments."""
+        return sum(part.bytes for part in self.parts if part.name not in (CONTEXT, FRAGMENTS))
 
 
 @dataclass(frozen=True)
@@ -120,9 +136,9 @@ class Estimate:
         return max((phase for phase in self.phases if not phase.on_host), key=lambda phase: phase.bytes)
 
     @property
-    def at_most_bytes(self) -> int:
-        """The peak with the bound on top: what has to be there."""
-        return int(self.peak.bytes * (1 + self.bound))
+    def needed_bytes(self) -> int:
+        """What has to be there: the largest peak with the bound on top."""
+        return max(phase.needed_bytes(self.bound) for phase in self.phases if not phase.on_host)
 
     def phase(self, name: str) -> Phase:
         return next(phase for phase in self.phases if phase.name == name)
@@ -158,14 +174,14 @@ def _program(fit: Fit, work: Work) -> Part:
 
 def _phase(name: str, fit: Fit, work: Work, held: tuple[Part, ...]) -> Phase:
     """A phase in which base, adapter and optimizer are there, and something is computed besides."""
-    lost = (Part("fragmentation", int(FRAGMENTATION * sum(part.bytes for part in held))),) if work.device == "cuda" else ()
+    lost = (Part(FRAGMENTS, int(FRAGMENTATION * sum(part.bytes for part in held if not part.elastic))),) if work.device == "cuda" else ()
     return Phase(name, (*_begun(fit, work), *_base(work), *_adapter(work, gradients=name == TRAINING), *held, *lost))
 
 
 def _begun(fit: Fit, work: Work) -> tuple[Part, ...]:
     """What is there before the first weight."""
     if work.device == "cuda":
-        return (Part("CUDA context", CONTEXT_BYTES), Part("workspace", int(fit.fixed)))
+        return (Part(CONTEXT, CONTEXT_BYTES), Part("workspace", int(fit.fixed)))
     return (_program(fit, work),)
 
 
@@ -206,14 +222,24 @@ def _step(fit: Fit, work: Work) -> tuple[Part, ...]:
     checkpointed = bool(work.gradient_checkpointing)
     layers = 1 if checkpointed else model.num_hidden_layers
     kept = fit.kept * batch.tokens * model.num_hidden_layers * model.hidden_size if checkpointed else 0
-    parts = [
+    parts = (
         Part("activations", int(layers * batch.tokens * _widths(fit, work) + fit.once * batch.tokens * model.hidden_size)),
         Part("checkpoints", int(kept)),
-        Part("logits", int(fit.logit * min(batch.learned, fit.logit_rows(model.vocab_size)) * model.vocab_size)),
         Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
         Part("dequantized weights", _dequantized(work, fit)),
-    ]
-    return tuple(part for part in parts if part.bytes)
+    )
+    return tuple(part for part in (*parts, _logits(fit, work, besides=parts)) if part.bytes)
+
+
+def _logits(fit: Fit, work: Work, *, besides: tuple[Part, ...]) -> Part:
+    """As the loss holds them. Unsloth's takes no more than half of what is free on the card (unsloth_zoo's fused_losses)."""
+    positions = work.training.tokens if fit.all_positions else work.training.learned
+    held = int(fit.logit * min(positions, fit.logit_rows(work.model.vocab_size)) * work.model.vocab_size)
+    if not (fit.all_positions and work.room_bytes and work.device == "cuda"):
+        return Part("logits", held)
+    taken = sum(part.bytes for part in (*_begun(fit, work), *_base(work), *_adapter(work, gradients=True)))
+    taken += int((1 + FRAGMENTATION) * sum(part.bytes for part in besides))
+    return Part("logits", min(held, max(0, work.room_bytes - taken) // 2), elastic=True)
 
 
 def _dequantized(work: Work, fit: Fit) -> int:

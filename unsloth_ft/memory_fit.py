@@ -45,7 +45,9 @@ class Fit:
     logits: int
     """Logits held at a time; 0: `logit_positions` rows of them."""
     logit_positions: int
-    """Positions whose logits are held at a time; 0: all that are learned."""
+    """Positions whose logits are held at a time; 0: all of them."""
+    all_positions: bool
+    """Whether positions without a label have logits too."""
     pair: float
     """A pair of positions of a row: masks and scores."""
     dequantized: float

@@ -75,6 +75,11 @@ class Plan:
     def __iter__(self) -> Iterator[tuple[str, Decision]]:
         return ((field.name, getattr(self, field.name)) for field in fields(self) if field.name != "fitting")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before the run begins."""
+        return (self.fitting.warning,) if self.fitting and self.fitting.warning else ()
+
     def as_json(self) -> dict[str, dict[str, object]]:
         return {name: {"value": decision.value, "reason": decision.reason} for name, decision in self}
 

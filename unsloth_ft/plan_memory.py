@@ -39,7 +39,7 @@ class Fitting:
 
     @property
     def fits(self) -> bool:
-        return self.estimate.at_most_bytes <= self.available_bytes
+        return self.estimate.needed_bytes <= self.available_bytes
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -99,12 +99,13 @@ def choose(question: Question) -> Fitting:
     Raises MachineError when nothing fits, with the nearest things that would.
     """
     room, where = available(question.hardware)
+    question = replace(question, work=replace(question.work, room_bytes=room))
     ordered = sorted(candidates(question), key=lambda work: cost(work, question.rows))
     for work in ordered:
         found = Fitting(work, estimate(work), room, where)
         if found.fits:
             return _with_answers(found, question)
-    least = min((Fitting(work, estimate(work), room, where) for work in ordered), key=lambda one: (one.estimate.at_most_bytes, one.work.training.tokens))
+    least = min((Fitting(work, estimate(work), room, where) for work in ordered), key=lambda one: (one.estimate.needed_bytes, one.work.training.tokens))
     if question.by_hand:
         return replace(least, warning=f"{_too_much(least)}, as it is set by hand. {_ways_out(question, least)}")
     raise MachineError(f"{_too_much(least)}, with all that saves memory. {_ways_out(question, least)}")
@@ -162,13 +163,37 @@ def cost(work: Work, rows: int) -> float:
     return passes * (PASS_TOKENS[work.device] + factor * work.training.tokens) + preferred
 
 
+def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
+    """(flags, peak bytes) of what to try when memory ran out, each on top of the one before: the same result first.
+
+    A smaller micro-batch at the same effective batch size, then checkpointing, then a base in 4 bits, then shorter rows.
+    """
+    flags, size = "", work.training.rows
+    while size > 1:
+        size = max(part for part in range(1, size) if rows % part == 0)
+        work = work.with_training(size, work.training.longest)
+        flags = f"--set train.per_device_train_batch_size={size} --set train.gradient_accumulation_steps={rows // size}"
+        yield flags, estimate(work).peak.bytes
+    if not work.gradient_checkpointing:
+        work = replace(work, gradient_checkpointing="unsloth" if work.backend == "unsloth" and work.device == "cuda" else True)
+        flags = f"{flags} --set train.gradient_checkpointing={'unsloth' if work.gradient_checkpointing == 'unsloth' else 'true'}".strip()
+        yield flags, estimate(work).peak.bytes
+    if not work.load_in_4bit:
+        work = replace(work, load_in_4bit=True)
+        flags = f"{flags} --set load_in_4bit=true".strip()
+        yield flags, estimate(work).peak.bytes
+    shorter = max(LENGTH_STEP, work.training.longest // 2)
+    row = Batch.padded(1, shorter)
+    yield f"{flags} --set max_seq_length={shorter}".strip(), estimate(replace(work, training=row, evaluation=row)).peak.bytes
+
+
 def longest_that_fits(work: Work, room: int, *, most: int) -> int:
     """Tokens of the longest row that fits alone, a multiple of LENGTH_STEP; 0: none does."""
     fitting, failing = 0, most // LENGTH_STEP + 1
     while failing - fitting > 1:
         middle = (fitting + failing) // 2
         row = Batch.padded(1, middle * LENGTH_STEP)
-        if estimate(replace(work, training=row, evaluation=row, answers=Batch(0, 0, 0, 0))).at_most_bytes <= room:
+        if estimate(replace(work, training=row, evaluation=row, answers=Batch(0, 0, 0, 0))).needed_bytes <= room:
             fitting = middle
         else:
             failing = middle
@@ -181,7 +206,7 @@ def most_rows_that_fit(work: Work, room: int, *, longest: int, most: int) -> int
     while failing - fitting > 1:
         middle = (fitting + failing) // 2
         rows = Batch.padded(middle, longest)
-        if estimate(replace(work, training=rows, evaluation=rows, answers=Batch(0, 0, 0, 0))).at_most_bytes <= room:
+        if estimate(replace(work, training=rows, evaluation=rows, answers=Batch(0, 0, 0, 0))).needed_bytes <= room:
             fitting = middle
         else:
             failing = middle
@@ -191,7 +216,7 @@ def most_rows_that_fit(work: Work, room: int, *, longest: int, most: int) -> int
 def _too_much(least: Fitting) -> str:
     peak, work = least.estimate.peak, least.work
     return (
-        f"this needs about {least.estimate.at_most_bytes / GIB:.1f} GiB in the {peak.name} ({work.training.rows} × "
+        f"this needs about {least.estimate.needed_bytes / GIB:.1f} GiB in the {peak.name} ({work.training.rows} × "
         f"{work.training.longest} tokens, checkpointing {checkpointing_name(work.gradient_checkpointing)}, "
         f"{'4-bit' if work.load_in_4bit else '16-bit'} base), and {least.available_bytes / GIB:.1f} GiB of {least.where} can be had"
     )
@@ -202,12 +227,12 @@ def _ways_out(question: Question, least: Fitting) -> str:
     work, room = replace(least.work, training=question.training_batch(1)), least.available_bytes
     ways = []
     for wanted, changed in _savings(question, work):
-        if estimate(changed).at_most_bytes <= room:
+        if estimate(changed).needed_bytes <= room:
             ways.append(wanted)
     shorter = longest_that_fits(work, room, most=question.longest)
     if 0 < shorter < question.longest:
         ways.append(f"--set max_seq_length={shorter}")
-    need = least.estimate.at_most_bytes
+    need = least.estimate.needed_bytes
     card = next((size for size in CARD_SIZES if USABLE_OF_CARD * size * GIB >= need), None)
     if work.device == "cuda":
         ways.append(f"a card of {card} GiB" if card else "a smaller model")

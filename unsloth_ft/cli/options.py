@@ -24,12 +24,19 @@ BACKEND = click.option(
 EVAL_DATA = click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows; else a share of the data is held out.")
 
 
-def training_inputs(command: Callable[..., Any]) -> Callable[..., Any]:
+PROBE = click.option("--probe", is_flag=True, help="Measure the largest batches first, in a process of its own.")
+DATA = click.option("--data", "data_files", multiple=True, required=True, metavar="FILE", help="Training rows; may be given again.")
+DATA_IF_THERE = click.option(
+    "--data", "data_files", multiple=True, metavar="FILE", help="Training rows; without them a plan is for rows of max_seq_length tokens."
+)
+
+
+def training_inputs(command: Callable[..., Any], data: Callable[..., Any] = DATA) -> Callable[..., Any]:
     """What decides a run: recipe, data, and what is changed about them."""
     for option in reversed(
         (
             click.argument("recipe"),
-            click.option("--data", "data_files", multiple=True, required=True, metavar="FILE", help="Training rows; may be given again."),
+            data,
             EVAL_DATA,
             MODEL,
             BACKEND,

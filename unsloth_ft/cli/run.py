@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from unsloth_ft.errors import UserError
     help="adapter, merged, gguf:QUANT, gguf-lora or ollama; may be given again.",
 )
 @click.option("--dry-run", is_flag=True, help="Show plan and mask X-ray, check everything, train nothing.")
+@options.PROBE
 @options.JSON
-def run(out: str | None, exports: tuple[str, ...], dry_run: bool, as_json: bool, **inputs: Any) -> None:
+def run(out: str | None, exports: tuple[str, ...], dry_run: bool, probe: bool, as_json: bool, **inputs: Any) -> None:
     """Train RECIPE on --data, compare before and after, export, and write the report.
 
     RECIPE is a name from `unsloth-ft recipes list`, or the path of a .py file with a RECIPE.
@@ -36,9 +38,9 @@ def run(out: str | None, exports: tuple[str, ...], dry_run: bool, as_json: bool,
 
     wanted = targets.parse(exports)
     if dry_run:
-        _plan(inputs, wanted, out, as_json=as_json)
+        _plan(inputs, wanted, out, probe=probe, as_json=as_json)
         return
-    _run(inputs, wanted, out, command=["unsloth-ft", *sys.argv[1:]], as_json=as_json)
+    _run(inputs, wanted, out, command=["unsloth-ft", *sys.argv[1:]], probe=probe, as_json=as_json)
 
 
 @click.command()
@@ -61,18 +63,29 @@ def resume(name: str, offline: bool, as_json: bool) -> None:
     inputs = local["inputs"] | {"offline": offline or local["inputs"]["offline"]}
     wanted = targets.parse(local["exports"])
     # The record keeps the command of its first run; a run killed before its record has none yet.
-    _run(inputs, wanted, os.fspath(directory.path), command=["unsloth-ft", "resume", directory.name], as_json=as_json)
+    _run(inputs, wanted, os.fspath(directory.path), command=["unsloth-ft", "resume", directory.name], probe=False, as_json=as_json)
 
 
 @click.command()
-@options.training_inputs
+@partial(options.training_inputs, data=options.DATA_IF_THERE)
 @click.option("--export", "exports", multiple=True, metavar="TARGET", help="Check this export too.")
+@click.option("--gpu", metavar="CARD", help="Plan for this card: a name like rtx4090 or t4, or a size like 24GB.")
+@options.PROBE
 @options.JSON
-def plan(exports: tuple[str, ...], as_json: bool, **inputs: Any) -> None:
-    """Show every value that `run` would use, with its reason, and the mask X-ray. Loads no weight."""
+def plan(exports: tuple[str, ...], probe: bool, as_json: bool, **inputs: Any) -> None:
+    """Show every value that `run` would use, with its reason, what it takes of memory, and the mask X-ray. Loads no weight."""
     from unsloth_ft.export import targets
 
-    _plan(inputs, targets.parse(exports), None, as_json=as_json)
+    if probe and (inputs["gpu"] or not inputs["data_files"]):
+        missing = "no --gpu; it measures this machine" if inputs["gpu"] else "--data; it trains on the longest rows"
+        raise UserError(f"--probe wants {missing}.")
+    wanted = targets.parse(exports)
+    if not inputs["data_files"]:
+        if wanted or inputs["eval_data"]:
+            raise UserError("--export and --eval-data want --data: what they are checked against is the data's own model and rows.")
+        _sketch(inputs, as_json=as_json)
+        return
+    _plan(inputs, wanted, None, probe=probe, as_json=as_json)
 
 
 def _request(inputs: dict[str, Any]) -> Any:
@@ -88,12 +101,36 @@ def _request(inputs: dict[str, Any]) -> Any:
         seed=inputs["seed"],
         settings=tuple(inputs["settings"]),
         offline=inputs["offline"],
+        gpu=inputs.get("gpu"),
     )
 
 
-def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bool) -> None:
+def _sketch(inputs: dict[str, Any], *, as_json: bool) -> None:
+    """The plan without data."""
+    from unsloth_ft.outlook import outlook
+    from unsloth_ft.report import terminal
+    from unsloth_ft.report.memory_table import show_memory
+    from unsloth_ft.sketch import sketch
+
+    found = sketch(_request(inputs))
+    seen = outlook(found.request.recipe.recipe, found.plan, found.hardware, tokens_a_row=found.data.length_p50)
+    if as_json:
+        told = {"plan": found.plan.as_json(), "memory": found.plan.fitting.as_json() | seen.as_json()}
+        options.print_json(told | {"assumed": found.assumed, "sizes_from": found.sizes_from, "warnings": list(found.plan.warnings)})
+        return
+    console = options.stdout()
+    console.print(terminal.plan_table(found.plan))
+    for line in (found.assumed, found.sizes_from):
+        console.print(line, highlight=False, markup=False)
+    show_memory(found.plan.fitting, seen, console)
+    terminal.show_warnings(found.plan.warnings, console)
+
+
+def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, probe: bool, as_json: bool) -> None:
     from unsloth_ft import prepare
     from unsloth_ft.export.preflight import preflight
+    from unsloth_ft.outlook import outlook
+    from unsloth_ft.report.memory_table import show_memory, show_probe
     from unsloth_ft.record import RunDirectory
     from unsloth_ft.report import terminal
 
@@ -102,15 +139,34 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, as_json: bo
     directory.refuse_unusable()
     prepared = prepare.prepare(request, activate=False)
     stages = preflight(wanted, prepared.base, prepared.chat, directory, prepared.hardware, dtype=prepared.plan.dtype.value)
+    measured = _probed(prepared) if probe else None
+    seen = outlook(prepared.recipe, prepared.plan, prepared.hardware, tokens_a_row=prepared.xray.tokens_a_row)
     if as_json:
-        shown = {"plan": prepared.plan.as_json(), "data": prepare.data_record(prepared), "exports": [asdict(stage) for stage in stages]}
+        shown = {"plan": prepared.plan.as_json(), "memory": prepared.plan.fitting.as_json() | seen.as_json()}
+        shown |= {"data": prepare.data_record(prepared), "exports": [asdict(stage) for stage in stages]}
+        shown |= {"probe": asdict(measured)} if measured else {}
         options.print_json({**shown, "warnings": list(prepared.warnings)})
-    else:
-        terminal.show_plan(prepared, options.stdout())
-        terminal.show_stages(stages, prepared.hardware, directory, options.stdout())
+        return
+    console = options.stdout()
+    terminal.show_plan(prepared, console)
+    show_memory(prepared.plan.fitting, seen, console)
+    if measured:
+        show_probe(prepared.plan.fitting, measured, console)
+    terminal.show_stages(stages, prepared.hardware, directory, console)
 
 
-def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: list[str], as_json: bool) -> None:
+def _probed(prepared: Any) -> Any:
+    """What the probe measured; its rate is remembered. Raises MachineError when memory ran out, with what to try."""
+    from unsloth_ft.outlook import rate_key, remember_rate
+    from unsloth_ft.probe import probe, rate, refuse_out_of_memory
+
+    measured = probe(prepared)
+    refuse_out_of_memory(prepared.plan, measured)
+    remember_rate(rate_key(prepared.plan.fitting.work, prepared.hardware), rate(prepared, measured))
+    return measured
+
+
+def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: list[str], probe: bool, as_json: bool) -> None:
     began = time.perf_counter()
     from unsloth_ft import prepare, record
     from unsloth_ft.report import terminal
@@ -121,6 +177,11 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     request = _request(inputs)
     directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(inputs['data_files'][0])}")
     directory.refuse_unusable()
+    if probe:
+        from unsloth_ft.report.memory_table import show_probe
+
+        looked_at = prepare.prepare(request, activate=False)
+        show_probe(looked_at.plan.fitting, _probed(looked_at), console)
     prepared = prepare.prepare(request, activate=True)
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
     try:

@@ -10,6 +10,7 @@ from unsloth_ft.hardware import GIB
 from unsloth_ft.memory_fit import checkpointing_name
 from unsloth_ft.outlook import Outlook, Pace
 from unsloth_ft.plan_memory import Fitting
+from unsloth_ft.probe import Probe
 from unsloth_ft.report.wording import duration
 
 BAR_CELLS = 40
@@ -87,6 +88,19 @@ def time_sentence(pace: Pace) -> str:
     if pace.step_seconds is None or pace.run_seconds is None:
         return f"time: unknown; {pace.basis}"
     return f"time: about {pace.step_seconds:.2g} s a step, {duration(pace.run_seconds)} of steps in all, {pace.basis}"
+
+
+def show_probe(fitting: Fitting, measured: Probe, console: Console) -> None:
+    """Measured beside estimated, phase by phase; on a card without its context and fragments, which tensors don't show."""
+    table = Table(title="probe: the largest batches, measured", title_justify="left", box=None, pad_edge=False)
+    for header in ("phase", "measured GiB", "estimated GiB", "difference", "seconds"):
+        table.add_column(header, justify="left" if header == "phase" else "right")
+    for name, peak in measured.peaks.items():
+        expected = fitting.estimate.phase(name).tensor_bytes
+        table.add_row(name, gibibytes(peak), gibibytes(expected), f"{expected / peak - 1:+.0%}", f"{measured.seconds[name]:.1f}")
+    console.print(table)
+    if measured.step_seconds:
+        console.print(f"a forward and backward pass of the largest micro-batch takes {measured.step_seconds:.2f} s", highlight=False)
 
 
 def gibibytes(size: float) -> str:

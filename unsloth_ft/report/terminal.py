@@ -32,7 +32,11 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     console.print(f"base model {prepared.base.model}, from {prepared.base.source}", highlight=False)
     console.print(f"held out: {len(prepared.held_out_rows)} rows ({prepared.held_out_from})", highlight=False)
     show_xray(prepared.xray, console)
-    for warning in prepared.warnings:
+    show_warnings(prepared.warnings, console)
+
+
+def show_warnings(warnings: Sequence[str], console: Console) -> None:
+    for warning in warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
 
 

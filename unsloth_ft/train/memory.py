@@ -8,7 +8,9 @@ import resource
 import sys
 from pathlib import Path
 
+from unsloth_ft.hardware import GIB
 from unsloth_ft.plan import Plan
+from unsloth_ft.plan_memory import next_tries
 
 # Each is how a library says it: CUDA and Triton; torch's CPU allocator; C++; cuBLAS's and cuDNN's handles, allocated on first use.
 SAID = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC")
@@ -72,18 +74,11 @@ def process_bytes(key: str) -> int | None:
     return int(found.group(1)) * 1024 if found else None
 
 
-def out_of_memory(plan: Plan, message: str) -> str:
-    """What a user should read when memory ran out in training."""
-    size, accumulation = plan.per_device_train_batch_size.value, plan.gradient_accumulation_steps.value
-    if size > 1:
-        smaller = -(-size // 2)
-        more = -(-size * accumulation // smaller)
-        way_out = (
-            "The same result with less memory: "
-            f"--set train.per_device_train_batch_size={smaller} --set train.gradient_accumulation_steps={more}"
-        )
-    else:
-        shorter = max(64, plan.max_seq_length.value // 2)
-        other_ways = "--set train.gradient_checkpointing=true, --set load_in_4bit=true"
-        way_out = f"Less memory: {other_ways} or --set max_seq_length={shorter}"
-    return f"out of memory while training ({message.splitlines()[0][:160]}). {way_out}."
+def out_of_memory(plan: Plan, message: str, *, doing: str = "while training") -> str:
+    """What a user should read when memory ran out: what to try next, by the memory table, each with its estimated peak."""
+    begun = f"out of memory {doing} ({message.splitlines()[0][:160]})."
+    if plan.fitting is None:
+        return f"{begun} Less memory: --set max_seq_length={max(64, plan.max_seq_length.value // 2)}."
+    rows = plan.per_device_train_batch_size.value * plan.gradient_accumulation_steps.value
+    tries = "\n".join(f"  {flags}: about {size / GIB:.1f} GiB" for flags, size in next_tries(plan.fitting.work, rows))
+    return f"{begun} The plan expected {plan.fitting.estimate.peak.bytes / GIB:.1f} GiB. To try next:\n{tries}"
