@@ -69,14 +69,16 @@ RANKS = (8, 64)
 
 
 def grid(device: str, backends: Sequence[str], dtypes: Sequence[str]) -> Iterator[Point]:
-    """A part of the full grid in which every value of each setting meets every model, and every shape (a Latin square)."""
-    for backend in backends:
-        for dtype in dtypes:
-            for way in ways(backend, device):
-                for at, (recipe, layers) in enumerate(MODELS[device]):
-                    shapes = SHAPES[device]
-                    for turn in range(3):
-                        rows, length = shapes[(at + 2 * turn) % len(shapes)]
+    """A part of the full grid in which every value of each setting meets every model, and every shape (a Latin square).
+
+    What comes first covers every backend and way of checkpointing, so that a grid that is broken off can be fitted too.
+    """
+    for turn in range(3):
+        for at, (recipe, layers) in enumerate(MODELS[device]):
+            rows, length = SHAPES[device][(at + 2 * turn) % len(SHAPES[device])]
+            for dtype in dtypes:
+                for backend in backends:
+                    for way in ways(backend, device):
                         yield Point(backend, dtype, way, turn == 1, recipe, layers, RANKS[(at + turn) % 2], rows, length)
 
 

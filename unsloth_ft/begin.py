@@ -7,6 +7,7 @@ from typing import Any
 
 from unsloth_ft import record
 from unsloth_ft.errors import UserError
+from unsloth_ft.outlook import memory_record
 from unsloth_ft.prepare import Prepared, data_record, template_sha256
 from unsloth_ft.record import RunDirectory
 
@@ -42,6 +43,7 @@ def begin(prepared: Prepared, directory: RunDirectory, command: list[str], local
             "values": prepared.recipe.model_dump(mode="json"),
         },
         plan=prepared.plan.as_json(),
+        memory=memory_record(prepared.recipe, prepared.plan, prepared.hardware, tokens_a_row=prepared.xray.tokens_a_row),
         data=data_record(prepared),
         base_model={
             "model": base.model,

@@ -11,6 +11,8 @@ from unsloth_ft.hardware import GIB, MIB, Gpu, Hardware
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|GiB|MiB|MB)", re.IGNORECASE)
 MOST_MIB = 2**30  # 1 PiB, more than any machine has
 ANY_CARD = (8, 0)  # compute capability of a card that is known by its size alone: Ampere, the first with bfloat16
+VENDORS = frozenset(("nvidia", "geforce", "tesla", "quadro"))
+OTHER_CARDS = frozenset(("laptop", "max", "ti", "super", "d", "nvl", "mobile"))  # behind a name, they make it another card
 FILLERS = re.compile(r"nvidia|geforce|tesla|quadro|[\s_-]")
 
 
@@ -56,6 +58,7 @@ CARDS = {
     "a100": Card("NVIDIA A100 40 GB", 40960, (8, 0), 312),
     "a10080gb": Card("NVIDIA A100 80 GB", 81920, (8, 0), 312),
     "h100": Card("NVIDIA H100 80 GB", 81559, (9, 0), 989.5),
+    "h100pcie": Card("NVIDIA H100 PCIe 80 GB", 81559, (9, 0), 756),
     "h200": Card("NVIDIA H200", 143771, (9, 0), 989.5),
 }
 
@@ -84,10 +87,20 @@ def find(text: str) -> Gpu:
 
 
 def teraflops(gpu: Gpu) -> float | None:
-    """The published rate of a card that calls itself so; None: not known here."""
-    asked = FILLERS.sub("", gpu.name.lower())
-    known = [card for card in CARDS.values() if FILLERS.sub("", card.name.lower()) in asked or asked in FILLERS.sub("", card.name.lower())]
-    return known[0].teraflops if len(known) == 1 else None
+    """The published rate of a card with this driver's name ("NVIDIA A100-SXM4-80GB"); None: not known here, as of a laptop's or a Ti."""
+    words = _words(gpu.name)
+    known = sorted(CARDS.values(), key=lambda card: -len(_words(card.name)))
+    for card in known:
+        core = _words(card.name)
+        if words[: len(core)] == core and not OTHER_CARDS.intersection(words[len(core) :]):
+            return card.teraflops
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """A card's name in words, without vendor and memory: ["rtx", "4090"]."""
+    without_size = re.sub(r"\b\d+ ?gb\b", "", name.lower())
+    return [word for word in re.findall(r"[a-z0-9]+", without_size) if word not in VENDORS]
 
 
 def planned_for(gpu: Gpu, machine: Hardware) -> Hardware:

@@ -84,9 +84,11 @@ class Work:
     def adapter_parameters(self) -> int:
         return self.model.lora_parameters(self.r, self.target_modules)
 
-    def with_training(self, rows: int, longest: int) -> Work:
-        """The same work with another micro-batch, padded to its longest row."""
-        return replace(self, training=Batch.padded(rows, longest))
+    def with_micro_batch(self, rows: int) -> Work:
+        """The same work with fewer rows at once, which have their share of the tokens, and at least those of the longest row."""
+        batch = self.training
+        tokens = max(batch.longest, -(-batch.tokens * rows // batch.rows))
+        return replace(self, training=Batch(rows, batch.longest, tokens, min(batch.learned, tokens)))
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ class Estimate:
     def peak(self) -> Phase:
         """The phase that takes most of the device that trains."""
         return max((phase for phase in self.phases if not phase.on_host), key=lambda phase: phase.bytes)
+
+    @property
+    def expected_bytes(self) -> int:
+        """What has to be there if the estimate is right."""
+        return max(phase.needed_bytes(0.0) for phase in self.phases if not phase.on_host)
 
     @property
     def needed_bytes(self) -> int:
@@ -221,7 +228,9 @@ def _step(fit: Fit, work: Work) -> tuple[Part, ...]:
     model, batch = work.model, work.training
     checkpointed = bool(work.gradient_checkpointing)
     layers = 1 if checkpointed else model.num_hidden_layers
-    kept = fit.kept * batch.tokens * model.num_hidden_layers * model.hidden_size if checkpointed else 0
+    # Unsloth's own checkpointing puts what it keeps into host memory.
+    on_device = checkpointed and not (work.gradient_checkpointing == "unsloth" and work.device == "cuda")
+    kept = fit.kept * batch.tokens * model.num_hidden_layers * model.hidden_size if on_device else 0
     parts = (
         Part("activations", int(layers * batch.tokens * _widths(fit, work) + fit.once * batch.tokens * model.hidden_size)),
         Part("checkpoints", int(kept)),

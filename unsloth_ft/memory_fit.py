@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_name("memory_fits.json")
-FOREIGN = 0.2  # on top of the bound where another backend or precision stands in for one that isn't measured
+FOREIGN = 0.1  # on top of the bound where another backend or precision stands in for one that isn't measured
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from unsloth_ft import cards
 from unsloth_ft.flops import model_flops
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.memory import ADAPTER_BYTES, Work, host_bytes
+from unsloth_ft.memory_fit import checkpointing_name
 from unsloth_ft.plan import Plan
 from unsloth_ft.plan_memory import RECOMPUTED, longest_that_fits, most_rows_that_fit
 from unsloth_ft.recipe import Recipe
@@ -59,7 +60,9 @@ class Outlook:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "what_fits": [vars(one) for one in self.fits],
+            "what_fits": [
+                vars(one) | {"checkpointing": checkpointing_name(one.gradient_checkpointing)} for one in self.fits
+            ],
             "time": vars(self.pace),
             "host_bytes": self.host_bytes,
             "disk_bytes": self.disk_bytes,
@@ -76,6 +79,12 @@ def outlook(recipe: Recipe, plan: Plan, hardware: Hardware, *, tokens_a_row: flo
         host_bytes=host_bytes(work),
         disk_bytes=disk_bytes(recipe, work),
     )
+
+
+def memory_record(recipe: Recipe, plan: Plan, hardware: Hardware, *, tokens_a_row: float) -> dict[str, Any]:
+    """The memory table and the outlook, as run.json and `--json` have them."""
+    assert plan.fitting is not None, "a plan that is read back has no table"
+    return plan.fitting.as_json() | outlook(recipe, plan, hardware, tokens_a_row=tokens_a_row).as_json()
 
 
 def what_fits(work: Work, room: int) -> list[Fits]:

@@ -42,17 +42,22 @@ class Fitting:
         return self.estimate.needed_bytes <= self.available_bytes
 
     def as_json(self) -> dict[str, Any]:
+        batch = self.work.training
         return {
             "available_bytes": self.available_bytes,
             "where": self.where,
             "fits": self.fits,
             "bound": self.estimate.bound,
+            "micro_batch": {"rows": batch.rows, "longest": batch.longest, "tokens": batch.tokens},
+            "load_in_4bit": self.work.load_in_4bit,
+            "checkpointing": checkpointing_name(self.work.gradient_checkpointing),
             "basis": self.estimate.basis,
             "phases": [
                 {
                     "name": phase.name,
                     "on_host": phase.on_host,
                     "bytes": phase.bytes,
+                    "needed_bytes": phase.needed_bytes(self.estimate.bound),
                     "parts": {part.name: part.bytes for part in phase.parts},
                 }
                 for phase in self.estimate.phases
@@ -96,6 +101,7 @@ def available(hardware: Hardware) -> tuple[int, str]:
 def choose(question: Question) -> Fitting:
     """The fastest that fits; what is set by hand is obeyed, with a warning where it doesn't fit.
 
+    Where nothing fits for certain, but the estimate without its bound does, what takes least is tried, with a warning.
     Raises MachineError when nothing fits, with the nearest things that would.
     """
     room, where = available(question.hardware)
@@ -108,6 +114,8 @@ def choose(question: Question) -> Fitting:
     least = min((Fitting(work, estimate(work), room, where) for work in ordered), key=lambda one: (one.estimate.needed_bytes, one.work.training.tokens))
     if question.by_hand:
         return replace(least, warning=f"{_too_much(least)}, as it is set by hand. {_ways_out(question, least)}")
+    if least.estimate.expected_bytes <= room:
+        return replace(least, warning=f"this may not fit: {_may_not_fit(least)}. --probe tries it. {_ways_out(question, least)}")
     raise MachineError(f"{_too_much(least)}, with all that saves memory. {_ways_out(question, least)}")
 
 
@@ -171,7 +179,7 @@ def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
     flags, size = "", work.training.rows
     while size > 1:
         size = max(part for part in range(1, size) if rows % part == 0)
-        work = work.with_training(size, work.training.longest)
+        work = work.with_micro_batch(size)
         flags = f"--set train.per_device_train_batch_size={size} --set train.gradient_accumulation_steps={rows // size}"
         yield flags, estimate(work).peak.bytes
     if not work.gradient_checkpointing:
@@ -222,6 +230,11 @@ def _too_much(least: Fitting) -> str:
     )
 
 
+def _may_not_fit(least: Fitting) -> str:
+    low, high = least.estimate.expected_bytes / GIB, least.estimate.needed_bytes / GIB
+    return f"the {least.estimate.peak.name} takes about {low:.1f} GiB, up to {high:.1f}, and {least.available_bytes / GIB:.1f} can be had"
+
+
 def _ways_out(question: Question, least: Fitting) -> str:
     """The nearest things that would fit, each by itself."""
     work, room = replace(least.work, training=question.training_batch(1)), least.available_bytes
@@ -248,7 +261,7 @@ def _savings(question: Question, work: Work) -> Iterator[tuple[str, Work]]:
         yield smaller, work
     saving: str | bool = "unsloth" if work.backend == "unsloth" and work.device == "cuda" else True
     if not work.gradient_checkpointing:
-        written = '"unsloth"' if saving == "unsloth" else "true"
+        written = "unsloth" if saving == "unsloth" else "true"
         yield f"--set train.gradient_checkpointing={written}", replace(work, gradient_checkpointing=saving)
     if not work.load_in_4bit:
         yield "--set load_in_4bit=true", replace(work, load_in_4bit=True)

@@ -17,9 +17,9 @@ from unsloth_ft import cli, errors
 TRAINING = "RECIPE --backend --data --eval-data --json --max-steps --model --offline --seed --set"
 # Command -> its arguments (in capitals) and flags. A change here is a change of what users type.
 SURFACE = {
-    "run": f"{TRAINING} --dry-run --export --out",
+    "run": f"{TRAINING} --dry-run --export --out --probe",
     "resume": "NAME --json --offline",
-    "plan": f"{TRAINING} --export",
+    "plan": f"{TRAINING} --export --gpu --probe",
     "data check": "FILES --json --offline --set",
     "data preview": "FILE --json --model --offline --recipe --rows --set",
     "recipes list": "--json",
@@ -196,7 +196,7 @@ def test_the_plan_as_json_has_values_reasons_data_and_warnings(work: Path, tiny:
     answer = call("plan", "smollm2-135m", "--data", "faq.jsonl", "--model", tiny, "--backend", "peft", "--json")
     assert (answer.code, answer.err) == (0, "")
     found = json.loads(answer.out)
-    assert list(found) == ["plan", "data", "exports", "warnings"]
+    assert list(found) == ["plan", "memory", "data", "exports", "warnings"]
     assert found["plan"]["num_train_epochs"] == {"value": 5.0, "reason": "11 training rows; early stopping may end it sooner"}
     assert found["data"]["files"][0]["name"] == "faq.jsonl"
     assert call("run", "smollm2-135m", "--data", "faq.jsonl", "--model", tiny, "--backend", "peft", "--json", "--dry-run").out == answer.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -54,18 +55,28 @@ def plan(micro_batch: int, accumulation: int) -> Plan:
     return resolve(Recipe(model="m", train=train), DataFacts(100, 10, 100, 200, 300), facts, MACHINE, Decision("peft", "a test"))
 
 
-@pytest.mark.parametrize(("before", "after"), [((8, 1), (4, 2)), ((2, 4), (1, 8)), ((4, 2), (2, 4))])
-def test_out_of_memory_names_smaller_micro_batches_of_the_same_step(before: tuple[int, int], after: tuple[int, int]):
-    size, accumulation = after
-    assert memory.out_of_memory(plan(*before), "CUDA out of memory. Tried 2 GiB\nmore") == (
-        "out of memory while training (CUDA out of memory. Tried 2 GiB). The same result with less memory: "
-        f"--set train.per_device_train_batch_size={size} --set train.gradient_accumulation_steps={accumulation}."
+def test_out_of_memory_names_what_to_try_next_with_its_peak_the_same_result_first():
+    said = memory.out_of_memory(plan(4, 2), "CUDA out of memory. Tried 2 GiB\nmore")
+    first, *tries = said.splitlines()
+    assert re.fullmatch(
+        r"out of memory while training \(CUDA out of memory\. Tried 2 GiB\)\. The plan expected \d\.\d GiB\. To try next:", first
     )
+    flags, sizes = zip(*(re.fullmatch(r"  (.*): about (\d+\.\d) GiB", line).groups() for line in tries))
+    single = "--set train.per_device_train_batch_size=1 --set train.gradient_accumulation_steps=8"
+    assert flags == (
+        "--set train.per_device_train_batch_size=2 --set train.gradient_accumulation_steps=4",
+        single,
+        f"{single} --set train.gradient_checkpointing=true",
+        f"{single} --set train.gradient_checkpointing=true --set load_in_4bit=true",
+        f"{single} --set train.gradient_checkpointing=true --set load_in_4bit=true --set max_seq_length=128",
+    )
+    assert list(sizes) == sorted(sizes, key=float, reverse=True)
 
 
-def test_out_of_memory_with_single_rows_names_other_ways():
-    assert memory.out_of_memory(plan(1, 8), "CUDA out of memory").endswith(
-        "Less memory: --set train.gradient_checkpointing=true, --set load_in_4bit=true or --set max_seq_length=128."
+def test_a_run_that_is_read_back_has_no_table_to_look_into():
+    known = dataclasses.replace(plan(1, 8), fitting=None)
+    assert memory.out_of_memory(known, "CUDA out of memory") == (
+        "out of memory while training (CUDA out of memory). Less memory: --set max_seq_length=128."
     )
 
 

@@ -107,29 +107,30 @@ def _request(inputs: dict[str, Any]) -> Any:
 
 def _sketch(inputs: dict[str, Any], *, as_json: bool) -> None:
     """The plan without data."""
-    from unsloth_ft.outlook import outlook
+    from unsloth_ft.outlook import memory_record
     from unsloth_ft.report import terminal
     from unsloth_ft.report.memory_table import show_memory
     from unsloth_ft.sketch import sketch
 
     found = sketch(_request(inputs))
-    seen = outlook(found.request.recipe.recipe, found.plan, found.hardware, tokens_a_row=found.data.length_p50)
+    recipe, length = found.request.recipe.recipe, found.data.length_p50
+    memory = memory_record(recipe, found.plan, found.hardware, tokens_a_row=length)
     if as_json:
-        told = {"plan": found.plan.as_json(), "memory": found.plan.fitting.as_json() | seen.as_json()}
+        told = {"plan": found.plan.as_json(), "memory": memory}
         options.print_json(told | {"assumed": found.assumed, "sizes_from": found.sizes_from, "warnings": list(found.plan.warnings)})
         return
     console = options.stdout()
     console.print(terminal.plan_table(found.plan))
     for line in (found.assumed, found.sizes_from):
         console.print(line, highlight=False, markup=False)
-    show_memory(found.plan.fitting, seen, console)
+    show_memory(memory, console)
     terminal.show_warnings(found.plan.warnings, console)
 
 
 def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, probe: bool, as_json: bool) -> None:
     from unsloth_ft import prepare
     from unsloth_ft.export.preflight import preflight
-    from unsloth_ft.outlook import outlook
+    from unsloth_ft.outlook import memory_record
     from unsloth_ft.report.memory_table import show_memory, show_probe
     from unsloth_ft.record import RunDirectory
     from unsloth_ft.report import terminal
@@ -140,16 +141,16 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, probe: bool
     prepared = prepare.prepare(request, activate=False)
     stages = preflight(wanted, prepared.base, prepared.chat, directory, prepared.hardware, dtype=prepared.plan.dtype.value)
     measured = _probed(prepared) if probe else None
-    seen = outlook(prepared.recipe, prepared.plan, prepared.hardware, tokens_a_row=prepared.xray.tokens_a_row)
+    memory = memory_record(prepared.recipe, prepared.plan, prepared.hardware, tokens_a_row=prepared.xray.tokens_a_row)
     if as_json:
-        shown = {"plan": prepared.plan.as_json(), "memory": prepared.plan.fitting.as_json() | seen.as_json()}
+        shown = {"plan": prepared.plan.as_json(), "memory": memory}
         shown |= {"data": prepare.data_record(prepared), "exports": [asdict(stage) for stage in stages]}
         shown |= {"probe": asdict(measured)} if measured else {}
         options.print_json({**shown, "warnings": list(prepared.warnings)})
         return
     console = options.stdout()
     terminal.show_plan(prepared, console)
-    show_memory(prepared.plan.fitting, seen, console)
+    show_memory(memory, console)
     if measured:
         show_probe(prepared.plan.fitting, measured, console)
     terminal.show_stages(stages, prepared.hardware, directory, console)
@@ -177,12 +178,11 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     request = _request(inputs)
     directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(inputs['data_files'][0])}")
     directory.refuse_unusable()
+    prepared = prepare.prepare(request, activate=True)
     if probe:
         from unsloth_ft.report.memory_table import show_probe
 
-        looked_at = prepare.prepare(request, activate=False)
-        show_probe(looked_at.plan.fitting, _probed(looked_at), console)
-    prepared = prepare.prepare(request, activate=True)
+        show_probe(prepared.plan.fitting, _probed(prepared), console)
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
     try:
         result = run_all(prepared, directory, wanted, command=command, local=local, console=console, began=began)

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unsloth_ft.record import RunDirectory, write_atomically
-from unsloth_ft.report import plots, wording
+from unsloth_ft.report import memory_table, plots, wording
 
 # Characters of a text on the page; a longer one keeps its beginning and its end.
 LONGEST_ANSWER, LONGEST_PIECE = 1_000, 6_000
@@ -98,6 +98,7 @@ def page(record: dict[str, Any], curves: Curves) -> str:
         pairs=pairs_view(record),
         example=example_view(record),
         cost=cost_view(record),
+        memory=memory_view(record.get("memory")),
         exports=exports_view(record.get("exports", {})),
         facts=facts_view(record),
         recipe=wording.flat(record.get("recipe", {}).get("values", {})),
@@ -259,6 +260,34 @@ def _time_view(training: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("start-up", wording.duration(start_up), "until the first step; the evaluation before it counts below"),
         ("time in steps", f"{seconds_in['steps'] / (sum(seconds_in.values()) or 1.0):.1%}", wording.shares(seconds_in)),
     ]
+
+
+def memory_view(memory: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The plan's memory table; None for a run that was begun before there was one."""
+    if not memory:
+        return None
+    phases, there = memory["phases"], memory["available_bytes"]
+    names = memory_table.part_names(memory)
+    cells = {name: [memory_table.gibibytes(phase["parts"][name]) if name in phase["parts"] else "" for phase in phases] for name in names}
+    return {
+        "there": memory_table.gibibytes(there),
+        "basis": memory_table.basis_sentence(memory),
+        "time": memory_table.time_sentence(memory["time"]),
+        "space": memory_table.space_sentence(memory),
+        "phases": [memory_table.phase_name(phase) for phase in phases],
+        "parts": [*cells.items(), ("in all", [memory_table.gibibytes(phase["bytes"]) for phase in phases])],
+        "headers": memory_table.fits_headers(memory),
+        "fits": memory_table.fits_rows(memory),
+        "bars": [
+            {
+                "name": phase["name"],
+                "size": memory_table.gibibytes(phase["bytes"]),
+                "bar": plots.bar(phase["bytes"] / there, kind="after" if phase["needed_bytes"] <= there else "before"),
+            }
+            for phase in phases
+            if not phase["on_host"]
+        ],
+    }
 
 
 def exports_view(exports: dict[str, Any]) -> list[dict[str, Any]]:

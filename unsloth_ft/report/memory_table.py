@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from unsloth_ft.hardware import GIB
-from unsloth_ft.memory_fit import checkpointing_name
-from unsloth_ft.outlook import Outlook, Pace
 from unsloth_ft.plan_memory import Fitting
 from unsloth_ft.probe import Probe
 from unsloth_ft.report.wording import duration
@@ -17,77 +17,104 @@ BAR_CELLS = 40
 BLOCKS, PLAIN = ("█", "░"), ("#", ".")
 
 
-def show_memory(fitting: Fitting, outlook: Outlook, console: Console) -> None:
-    """Table, bars, what fits, time and disk."""
-    console.print(parts_table(fitting))
-    for line in bars(fitting, console):
-        console.print(line)
-    estimate = fitting.estimate
-    console.print(f"estimate ± {estimate.bound:.0%}, {estimate.basis}", highlight=False, markup=False)
-    console.print(fits_table(fitting, outlook))
-    for line in sentences(outlook, fitting):
+def show_memory(memory: dict[str, Any], console: Console) -> None:
+    """Table, bars, what fits, time and disk, from what run.json says of memory."""
+    console.print(parts_table(memory))
+    show_bars(memory, console)
+    console.print(fits_table(memory))
+    for line in (time_sentence(memory["time"]), space_sentence(memory)):
         console.print(line, highlight=False, markup=False)
 
 
-def parts_table(fitting: Fitting) -> Table:
+def show_bars(memory: dict[str, Any], console: Console) -> None:
+    """A line for each phase on the device, and how good the estimate is."""
+    for line in bars(memory, unicode=console.encoding.lower().startswith("utf")):
+        console.print(line)
+    console.print(basis_sentence(memory), highlight=False, markup=False)
+
+
+def parts_table(memory: dict[str, Any]) -> Table:
     """GiB by part and phase."""
-    phases = fitting.estimate.phases
+    phases = memory["phases"]
     table = Table(title="memory at the peak of each phase, GiB", title_justify="left", box=None, pad_edge=False)
     table.add_column("")
     for phase in phases:
-        table.add_column(f"{phase.name} (host)" if phase.on_host else phase.name, justify="right")
-    names = list(dict.fromkeys(part.name for phase in phases for part in phase.parts))
-    held = [{part.name: part.bytes for part in phase.parts} for phase in phases]
-    for name in names:
-        table.add_row(name, *(gibibytes(parts[name]) if name in parts else "" for parts in held))
-    table.add_row(Text("in all", style="bold"), *(Text(gibibytes(phase.bytes), style="bold") for phase in phases))
+        table.add_column(phase_name(phase), justify="right")
+    for name in part_names(memory):
+        table.add_row(name, *(gibibytes(phase["parts"][name]) if name in phase["parts"] else "" for phase in phases))
+    table.add_row(Text("in all", style="bold"), *(Text(gibibytes(phase["bytes"]), style="bold") for phase in phases))
     return table
 
 
-def bars(fitting: Fitting, console: Console) -> list[Text]:
-    """A line for each phase on the device: how much of it is taken, with the estimate's bound as a lighter end."""
-    full, empty = BLOCKS if console.encoding.lower().startswith("utf") else PLAIN
-    phases = [phase for phase in fitting.estimate.phases if not phase.on_host]
-    width = max(len(phase.name) for phase in phases)
+def part_names(memory: dict[str, Any]) -> list[str]:
+    """Every part, in the order in which the phases name them."""
+    return list(dict.fromkeys(name for phase in memory["phases"] for name in phase["parts"]))
+
+
+def phase_name(phase: dict[str, Any]) -> str:
+    return f"{phase['name']} (host)" if phase["on_host"] else phase["name"]
+
+
+def bars(memory: dict[str, Any], *, unicode: bool) -> list[Text]:
+    """How much of what there is each phase takes; red where it is too much with the estimate's bound on top."""
+    full, empty = BLOCKS if unicode else PLAIN
+    phases, there = [phase for phase in memory["phases"] if not phase["on_host"]], memory["available_bytes"]
+    width = max(len(phase["name"]) for phase in phases)
     lines = []
     for phase in phases:
-        share = phase.bytes / fitting.available_bytes
+        share = phase["bytes"] / there
         filled = min(BAR_CELLS, round(share * BAR_CELLS))
-        over = phase.bytes * (1 + fitting.estimate.bound) > fitting.available_bytes
-        line = Text(f"  {phase.name:<{width}} ")
-        line.append(full * filled, style="red" if over else "green")
+        line = Text(f"  {phase['name']:<{width}} ")
+        line.append(full * filled, style="green" if phase["needed_bytes"] <= there else "red")
         line.append(empty * (BAR_CELLS - filled), style="dim")
-        line.append(f" {gibibytes(phase.bytes)} of {gibibytes(fitting.available_bytes)} GiB ({share:.0%})")
-        lines.append(line)
+        lines.append(line.append(f" {gibibytes(phase['bytes'])} of {gibibytes(there)} GiB ({share:.0%})"))
     return lines
 
 
-def fits_table(fitting: Fitting, outlook: Outlook) -> Table:
+def basis_sentence(memory: dict[str, Any]) -> str:
+    return f"estimate ± {memory['bound']:.0%}, {memory['basis']}"
+
+
+def fits_table(memory: dict[str, Any]) -> Table:
     """The longest row and the most rows, by checkpointing and quantization; the plan's own line is marked."""
-    longest = fitting.work.training.longest
-    table = Table(title=f"what fits into {gibibytes(fitting.available_bytes)} GiB of {fitting.where}", title_justify="left", box=None)
-    for header in ("base", "checkpointing", "longest row, tokens", f"rows of {longest:,} tokens at once", ""):
+    title = f"what fits into {gibibytes(memory['available_bytes'])} GiB of {memory['where']}"
+    table = Table(title=title, title_justify="left", box=None)
+    for header in fits_headers(memory):
         table.add_column(header, justify="right" if "row" in header else "left")
-    for one in outlook.fits:
-        mine = (one.load_in_4bit, one.gradient_checkpointing) == (fitting.work.load_in_4bit, fitting.work.gradient_checkpointing)
-        rows = "none" if not one.most_rows else f"{one.most_rows}"
-        tokens = f"{one.longest_tokens:,}" if one.longest_tokens else "none"
-        base, way = "4-bit" if one.load_in_4bit else "16-bit", checkpointing_name(one.gradient_checkpointing)
-        table.add_row(base, way, tokens, rows, "the plan" if mine else "")
+    for cells in fits_rows(memory):
+        table.add_row(*cells)
     return table
 
 
-def sentences(outlook: Outlook, fitting: Fitting) -> list[str]:
-    """Time, host memory and disk."""
-    disk = ", ".join(f"{name} {gibibytes(size)}" for name, size in outlook.disk_bytes.items())
-    host = f"host memory: about {gibibytes(outlook.host_bytes)} GiB; " if fitting.work.device == "cuda" else ""
-    return [time_sentence(outlook.pace), f"{host}disk, GiB: {disk}"]
+def fits_headers(memory: dict[str, Any]) -> tuple[str, ...]:
+    return "base", "checkpointing", "longest row, tokens", f"rows of {memory['micro_batch']['longest']:,} tokens at once", ""
 
 
-def time_sentence(pace: Pace) -> str:
-    if pace.step_seconds is None or pace.run_seconds is None:
-        return f"time: unknown; {pace.basis}"
-    return f"time: about {pace.step_seconds:.2g} s a step, {duration(pace.run_seconds)} of steps in all, {pace.basis}"
+def fits_rows(memory: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A line for each way of holding the base and of checkpointing."""
+    chosen = memory["load_in_4bit"], memory["checkpointing"]
+    return [
+        (
+            "4-bit" if one["load_in_4bit"] else "16-bit",
+            one["checkpointing"],
+            f"{one['longest_tokens']:,}" if one["longest_tokens"] else "none",
+            f"{one['most_rows']:,}" if one["most_rows"] else "none",
+            "the plan" if (one["load_in_4bit"], one["checkpointing"]) == chosen else "",
+        )
+        for one in memory["what_fits"]
+    ]
+
+
+def space_sentence(memory: dict[str, Any]) -> str:
+    """Host memory and disk."""
+    disk = ", ".join(f"{name} {gibibytes(size)}" for name, size in memory["disk_bytes"].items())
+    return f"host memory: about {gibibytes(memory['host_bytes'])} GiB; disk, GiB: {disk}"
+
+
+def time_sentence(time: dict[str, Any]) -> str:
+    if time["step_seconds"] is None:
+        return f"time: unknown; {time['basis']}"
+    return f"time: about {time['step_seconds']:.2g} s a step, {duration(time['run_seconds'])} of steps in all, {time['basis']}"
 
 
 def show_probe(fitting: Fitting, measured: Probe, console: Console) -> None:
