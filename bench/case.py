@@ -68,8 +68,8 @@ class Sweep(Section):
     """The same case at several points: one value of the case is exchanged."""
 
     field: Literal["length", "r", "rows", "batch"]
-    """length: every row has so many tokens; r: the adapter's rank; rows: rows in the data set, one epoch of them where steps are
-    measured; batch: effective batch size."""
+    """length: every row has so many tokens; r: the adapter's rank; rows: rows in the data set, of which a training takes the first;
+    batch: effective batch size."""
     values: Annotated[tuple[int, ...], Field(min_length=1)]
     gpu_values: tuple[int, ...] = ()
     """What stands in place of `values` on a GPU; empty: the same."""
@@ -101,7 +101,7 @@ class Case(Section):
     steps: Count = 10
     """Steps that are measured."""
     rows: Count | None = None
-    """Rows of a command's file; None: as many as the steps take, which is what training takes anyway."""
+    """Rows of a command's file or of a training's data set; None: as many as the steps take."""
     repeats: Count = 3
     learning_rate: float = 2e-4
     r: Count | None = None
@@ -133,7 +133,7 @@ class Case(Section):
         changed: dict[str, Any] = {
             "length": {"lengths": Lengths(median=value, p95=value, longest=value)},
             "r": {"r": value},
-            "rows": {"rows": value} if self.measures != "training" else {"rows": value, "steps": value // self.effective_batch_size},
+            "rows": {"rows": value},
             "batch": {"effective_batch_size": value},
         }[self.sweep.field]
         return Case.model_validate(dict(self) | changed | {"sweep": None})
@@ -148,6 +148,13 @@ class Case(Section):
         others = [leg.title for leg in self.legs if leg.kind not in kinds]
         if others:
             raise ValueError(f"no leg for {self.measures}: {', '.join(others)}; expected legs of {', '.join(kinds)}")
+        return self
+
+    @model_validator(mode="after")
+    def rows_for_all_steps(self) -> Case:
+        needed = (self.warm_up_steps + self.steps) * self.effective_batch_size
+        if self.measures == "training" and self.rows is not None and self.rows < needed:
+            raise ValueError(f"rows is {self.rows}; its {self.warm_up_steps} + {self.steps} steps take {needed}")
         return self
 
     @model_validator(mode="after")

@@ -198,7 +198,10 @@ def load(request: Request, setup_: Setup, situation: Situation, backend: Any) ->
     tokenizer = AutoTokenizer.from_pretrained(os.fspath(request.model), local_files_only=True)
     rows = arranged(situation.workload, setup_.arrangement.value)
     times = request.repeats + 1  # one more for a first pass
-    trainer = make_trainer(model, tokenizer, setup_, request.case, rows, times=times, scratch=request.scratch, lora=lora)
+    others = situation.workload.others
+    trainer = make_trainer(
+        model, tokenizer, setup_, request.case, rows, others=others, times=times, scratch=request.scratch, lora=lora
+    )
     start = start_adapters(trainer.model, request.seed)
     if torch.cuda.is_available():
         torch.cuda.synchronize()

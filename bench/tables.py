@@ -82,9 +82,8 @@ def besides_table(trial: Trial, judgement: Judgement) -> Table | None:
 
 
 def time_of(points: Sequence[Trial]) -> Figure:
-    """What a sweep's points are timed by: a step; with more rows, all of it."""
-    fields = {field for trial in points for field, _ in trial.point}
-    return figures.ALL if "rows" in fields or points[0].case.measures != "training" else figures.STEP
+    """What a sweep's points are timed by: a step; where nothing is trained, all of it."""
+    return figures.ALL if points[0].case.measures != "training" else figures.STEP
 
 
 def point_figures(points: Sequence[Trial]) -> list[Figure]:

@@ -94,14 +94,29 @@ def arranged(workload: Workload, arrangement: str) -> list[Row]:
     return [row for step in steps for row in step]
 
 
-def make_trainer(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequence[Row], *, times: int, scratch: Path, lora: Any) -> Any:
-    """The leg's trainer over its rows, `times` times in a row. `lora`: a peft.LoraConfig when TRL itself adds the adapter."""
+def make_trainer(
+    model: Any,
+    tokenizer: Any,
+    setup: Setup,
+    case: Case,
+    rows: Sequence[Row],
+    *,
+    others: Sequence[Row] = (),
+    times: int,
+    scratch: Path,
+    lora: Any,
+) -> Any:
+    """The leg's trainer over its rows, `times` times in a row. `others`: rows of the data set behind them, to which no step comes.
+
+    `lora`: a peft.LoraConfig when TRL itself adds the adapter.
+    """
     seen = Seen()
     if setup.plan is not None:
-        trainer = _product(model, tokenizer, setup, case, rows, times=times, scratch=scratch)
+        trainer = _product(model, tokenizer, setup, case, rows, times=times, scratch=scratch, others=others)
     else:
         kind = type("WatchedSFTTrainer", (Watched, SFTTrainer), {})
-        dataset = Dataset.from_dict({"input_ids": [row.input_ids for row in rows] * times, "labels": [row.labels for row in rows] * times})
+        fed = [*list(rows) * times, *others]
+        dataset = Dataset.from_dict({"input_ids": [row.input_ids for row in fed], "labels": [row.labels for row in fed]})
         trainer = kind(
             model=model,
             args=arguments(setup, case, len(rows) * times, scratch),
@@ -155,7 +170,9 @@ def prepared_by_unsloth(setup: Setup) -> bool:
     return setup.backend.value == "unsloth" and setup.padding_free.value is not False
 
 
-def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequence[Row], *, times: int, scratch: Path) -> Any:
+def _product(
+    model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequence[Row], *, others: Sequence[Row], times: int, scratch: Path
+) -> Any:
     """The trainer of `unsloth-ft run`, with its own arguments; without evaluations and checkpoints, which nobody else has here."""
     from unsloth_ft.backends import activate
     from unsloth_ft.recipe import Recipe, Train
@@ -175,7 +192,7 @@ def _product(model: Any, tokenizer: Any, setup: Setup, case: Case, rows: Sequenc
     padding_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     kind = type("WatchedTrainer", (Watched, Trainer), {})
     return kind(
-        model=model, args=args, processing_class=tokenizer, backend=backend, rows=list(rows) * times, held_out=rows[:1],
+        model=model, args=args, processing_class=tokenizer, backend=backend, rows=[*list(rows) * times, *others], held_out=rows[:1],
         padding_free=setup.plan.padding_free.value, packed_length=None, padding_id=padding_id,
         evaluation_tokens=evaluation_tokens(setup.plan), autocast=autocast_dtype(setup.plan),
     )  # fmt: skip

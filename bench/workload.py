@@ -25,6 +25,8 @@ class Workload:
     rows: tuple[Row, ...]
     effective_batch_size: int
     warm_up_steps: int
+    others: tuple[Row, ...] = ()
+    """Rows that are in the data set besides, and which no step has."""
 
     @property
     def steps(self) -> int:
@@ -63,7 +65,8 @@ def build(case: Case, *, vocab_size: int, rows_seed: int | None = None) -> Workl
         lengths = grouped(lengths, batch_size=case.effective_batch_size, seed=case.seed)[:count]
     first, last = ordinary_ids(vocab_size)
     rows = tuple(random_row(size, case.learned, generator, first=first, last=last, where=f"row {at}") for at, size in enumerate(lengths))
-    return Workload(rows, case.effective_batch_size, case.warm_up_steps)
+    others = other_rows(max(0, (case.rows or 0) - count), case, generator, first=first, last=last)
+    return Workload(rows, case.effective_batch_size, case.warm_up_steps, others)
 
 
 def ordinary_ids(vocab_size: int) -> tuple[int, int]:
@@ -89,6 +92,17 @@ def random_row(size: int, learned: float, generator: random.Random, *, first: in
     ids = tuple(generator.randint(first, last) for _ in range(size))
     prompt = min(size - 1, max(1, round(size * (1 - learned))))  # the first token is never predicted
     return Row(input_ids=ids, labels=(IGNORE,) * prompt + ids[prompt:], where=where, turn_ends=(size,))
+
+
+def other_rows(count: int, case: Case, generator: random.Random, *, first: int, last: int) -> tuple[Row, ...]:
+    """Rows that make the data set larger. Their ids are cut out of one stretch: drawing 17 million one by one takes a minute."""
+    stretch = tuple(generator.choices(range(first, last + 1), k=2 * case.lengths.longest)) if count else ()
+    made = []
+    for at in range(count):
+        begin, size = generator.randrange(case.lengths.longest), draw_length(case.lengths, generator)
+        ids = stretch[begin : begin + size]
+        made.append(Row(input_ids=ids, labels=ids, where=f"other row {at}", turn_ends=(size,)))
+    return tuple(made)
 
 
 def sha256_of(steps: Iterable[Iterable[tuple[Sequence[int], Sequence[int]]]]) -> str:

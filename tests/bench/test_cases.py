@@ -15,7 +15,7 @@ def swept(field: str, **values: object) -> Case:
 
 def test_these_are_the_cases():
     assert case.names() == [
-        "context", "data-preparation", "export", "memory-length", "memory-rank", "methods", "scaling-length", "scaling-rows",
+        "context", "data-preparation", "export", "memory-length", "memory-rank", "methods", "scaling-length", "scaling-rows", "scaling-tokens",
         "self-check", "speed-faq", "speed-faq-grouped", "speed-full", "startup",
     ]  # fmt: skip
 
@@ -37,9 +37,10 @@ def test_a_length_is_that_of_every_row():
     assert swept("length").at(64).lengths == Lengths(median=64, p95=64, longest=64)
 
 
-def test_a_number_of_rows_is_one_epoch_of_training_or_a_file():
+def test_a_number_of_rows_is_that_of_a_data_set_or_a_file_and_leaves_the_steps_alone():
     data = swept("rows", measures="data", legs=[{"kind": "prepare-ours"}])
-    assert (swept("rows").at(64).rows, swept("rows").at(64).steps) == (64, 8)
+    training = swept("rows", steps=2).at(64)
+    assert (training.rows, training.steps) == (64, 2)
     assert (data.at(64).rows, data.at(64).steps) == (64, 10)
 
 
@@ -77,8 +78,8 @@ def test_a_legs_name_is_a_file_name(name: str):
 def test_a_value_that_is_none_of_the_field_is_refused():
     with pytest.raises(ValidationError):
         swept("r").at(0)
-    with pytest.raises(ValidationError, match="steps"):
-        swept("rows", effective_batch_size=65)
+    with pytest.raises(ValidationError, match=r"rows is 64; its 2 \+ 7 steps take 72"):
+        swept("rows", steps=7)
     with pytest.raises(ValidationError, match="at least 1 item"):
         Sweep(field="r", values=())
     with pytest.raises(ValueError, match="has no sweep"):

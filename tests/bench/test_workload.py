@@ -54,6 +54,13 @@ def test_ids_are_ordinary_tokens_of_small_vocabularies_too():
     assert all(49 <= token < 100 for row in built(vocab_size=100).rows for token in row.input_ids)
 
 
+def test_a_larger_data_set_has_the_same_rows_in_its_steps_and_others_behind_them():
+    small, large = built(), built(rows=1_000)
+    assert (large.rows, large.steps, small.others) == (small.rows, small.steps, ())
+    assert len(large.rows) + len(large.others) == 1_000
+    assert len({row.input_ids for row in large.others}) == 1_000 - len(large.rows)
+
+
 def test_the_same_seed_gives_the_same_rows_and_another_gives_others():
     assert built() == built()
     assert built(rows_seed=1) != built()

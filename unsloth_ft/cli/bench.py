@@ -186,10 +186,15 @@ def _refuse_unusable(out: Path) -> None:
 
 
 def _rounds(cases: dict[str, Case], device: str, memory_caps: tuple[int, ...]) -> list[Round]:
+    from pydantic import ValidationError
+
     from unsloth_ft.bench.schedule import rounds
 
     caps = tuple(dict.fromkeys(memory_caps))
-    return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps=caps)]
+    try:
+        return [one for name, case in cases.items() for one in rounds(name, case, device=device, memory_caps=caps)]
+    except ValidationError as error:  # what the flags changed can't be had at a point of the sweep
+        raise UserError("; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors()) + ".") from None
 
 
 def _model(recipe_name: str, wanted: dict[str, Any]) -> Path:
