@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from unsloth_ft import catalog
+from unsloth_ft import cards, catalog
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.known_models import KNOWN
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve, steps_of_warmup
+from unsloth_ft.plan_padding import padded_tokens, started_tokens
 from unsloth_ft.recipe import Recipe
 
 CPU = Hardware(gpus=(), cpu_name="EPYC 9V74", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=24 * GIB)
@@ -93,7 +94,7 @@ def test_the_whole_plan_of_an_8b_qlora_run_on_a_card(
         "max_steps": (228, "4 epochs of 57 steps"),
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": (8 // micro_batch[0], "effective batch size 8"),
-        "padding_free": (True, "rows are laid end to end; attention stays within each"),
+        "padding_free": (False, "Unsloth compiles its blocks for padded batches alone; rows of like length share a step"),
         "packing": (False, "recipe; each row by itself"),
         "per_device_eval_batch_size": (micro_batch[0], "as in training; it keeps no activations, so it needs less"),
         "learning_rate": (2e-4, "recipe; peak, after the warm-up"),
@@ -401,3 +402,42 @@ def test_packing_needs_rows_end_to_end():
     assert refusal("train.packing=true", "train.padding_free=false") == (
         "train.packing is true, but padding_free is False (recipe); packed rows have to be laid end to end. Leave one of them out."
     )
+
+
+# Rows end to end or padded
+
+EVEN = (300,) * 450
+RAGGED = tuple(20 + 13 * at for at in range(48))  # two steps of 24 rows are too few to sort among: 1 - 15,624 / (24 × (631 + 618))
+
+
+@pytest.mark.parametrize(
+    ("hardware", "lengths", "padding_free", "reason"),
+    [
+        (H200, EVEN, False, "Unsloth compiles its blocks for padded batches alone; rows of like length share a step, 0% of it padding"),
+        (RTX_4090, RAGGED, True, "48% of padded steps of like lengths would be padding; attention stays within each row"),
+    ],
+)
+def test_with_unsloth_on_a_card_rows_are_padded_where_sorting_leaves_little_padding(
+    hardware: Hardware, lengths: tuple[int, ...], padding_free: bool, reason: str
+):
+    found = plan("train.effective_batch_size=24", rows=len(lengths), lengths=lengths, hardware=hardware).padding_free
+    assert said(found) == (padding_free, reason)
+
+
+@pytest.mark.parametrize(("hardware", "backend"), [(CPU, UNSLOTH), (RTX_4090, PEFT)])
+def test_elsewhere_nothing_is_padded(hardware: Hardware, backend: Decision[str]):
+    assert plan(hardware=hardware, backend=backend).padding_free.value is True
+
+
+def test_packed_rows_are_laid_end_to_end_whatever_compiles():
+    assert plan("train.packing=true", lengths=EVEN, hardware=H200).padding_free.value is True
+
+
+def test_padding_is_counted_over_steps_of_like_lengths():
+    assert padded_tokens([10, 20, 30, 40], batch_size=2, seed=0) in (2 * 20 + 2 * 40, 2 * 30 + 2 * 40, 2 * 40 + 2 * 20)
+
+
+def test_a_slow_card_computes_fewer_tokens_while_a_pass_is_started():
+    h100, t4 = (started_tokens(LLAMA, cards.find(name)) for name in ("h100", "t4"))
+    assert round(h100) == 5520
+    assert h100 / t4 == pytest.approx(989.5 / 65)

@@ -9,44 +9,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Generic, TypeVar
 
 from unsloth_ft.errors import UserError
-from unsloth_ft.hardware import GIB, Hardware
+from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.memory import TRAINING, Batch, Work, estimate
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.order import largest_micro_batch_tokens, packed_sequences
 from unsloth_ft.plan_memory import Fitting, Question, choose
+from unsloth_ft.plan_padding import with_unsloth
+from unsloth_ft.plan_values import DataFacts, Decision
 from unsloth_ft.recipe import Recipe
-
-T = TypeVar("T")
 
 ROUND_LENGTH_TO = 64  # tokens; matmul tiles of GPUs and of oneDNN are multiples of 16 to 64
 LENGTH_MARGIN = 1.2  # over the 95th percentile
 COUNTED_ROWS = 10_000  # up to here the order of every epoch is looked at, which takes 0.1 s an epoch
-
-
-@dataclass(frozen=True)
-class Decision(Generic[T]):
-    """A value and why it is that."""
-
-    value: T
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.value} ({self.reason})"
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """The data in numbers. Lengths are in tokens, of training rows before any cut; `lengths` of each row that is trained on."""
-
-    train_rows: int
-    held_out_rows: int
-    length_p50: int
-    length_p95: int
-    length_max: int
-    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,10 +70,13 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     train = recipe.train
     dtype = training_dtype(recipe.dtype, hardware)
     length = _max_seq_length(recipe, data, model)
-    padding_free = _padding_free(recipe)
+    padding_free = _padding_free(recipe, data, model, hardware.gpu, backend.value)
     packing = _packing(recipe, padding_free)
     batched = _packed(data, length.value) if packing.value else data
-    fitting = choose(_question(recipe, batched, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value))
+    question = _question(
+        recipe, batched, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value, padding_free=padding_free.value
+    )
+    fitting = choose(question)
     micro_batch, accumulation = _batch(recipe, batched, fitting)
     steps_per_epoch = max(1, math.ceil(batched.train_rows / (micro_batch.value * accumulation.value)))
     epochs = _epochs(recipe, data)
@@ -154,7 +133,7 @@ def training_dtype(asked: str | None, hardware: Hardware) -> Decision[str]:
 
 
 def _question(
-    recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardware, *, backend: str, dtype: str, length: int
+    recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardware, *, backend: str, dtype: str, length: int, padding_free: bool
 ) -> Question:
     """What memory has to decide."""
     longest, rows = min(data.length_max, length), rows_of_a_step(recipe, data)
@@ -180,16 +159,16 @@ def _question(
         work=work,
         rows=rows,
         micro_batches=_micro_batches(recipe, data, rows),
-        training_batch=partial(_largest_batch, recipe, data, rows, longest),
+        training_batch=partial(_largest_batch, recipe, data, rows, longest, padding_free),
         longest=longest,
         answers=answered,
     )
 
 
-def _largest_batch(recipe: Recipe, data: DataFacts, rows: int, longest: int, size: int) -> Batch:
+def _largest_batch(recipe: Recipe, data: DataFacts, rows: int, longest: int, padding_free: bool, size: int) -> Batch:
     """The largest forward pass of `size` rows. Laid end to end it is known exactly; padded, all are as wide as the longest."""
     padded = Batch.padded(size, longest)
-    if recipe.train.padding_free is False or len(data.lengths) != data.train_rows:
+    if not padding_free or len(data.lengths) != data.train_rows:
         return padded
     lengths = [min(length, longest) for length in data.lengths]
     if len(lengths) > COUNTED_ROWS or rows % size:
@@ -285,10 +264,13 @@ def _accumulation(recipe: Recipe, data: DataFacts, micro: int) -> Decision[int]:
     return Decision(needed, f"effective batch size {needed * micro}")
 
 
-def _padding_free(recipe: Recipe) -> Decision[bool]:
+def _padding_free(recipe: Recipe, data: DataFacts, model: ModelFacts, gpu: Gpu | None, backend: str) -> Decision[bool]:
     if recipe.train.padding_free is not None:
         return Decision(recipe.train.padding_free, "recipe")
-    return Decision(True, "rows are laid end to end; attention stays within each")
+    if recipe.train.packing or backend != "unsloth" or gpu is None:
+        return Decision(True, "rows are laid end to end; attention stays within each")
+    lengths = data.lengths if len(data.lengths) == data.train_rows else ()
+    return Decision(*with_unsloth(lengths, batch_size=rows_of_a_step(recipe, data), seed=recipe.train.seed, model=model, gpu=gpu))
 
 
 def _packing(recipe: Recipe, padding_free: Decision[bool]) -> Decision[bool]:
