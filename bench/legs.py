@@ -16,6 +16,7 @@ from unsloth_ft.hardware import GIB, Hardware
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve, training_dtype
 from unsloth_ft.recipe import Recipe
+from unsloth_ft.xray import measure
 
 WORTHWHILE_PADDING = 0.1  # share of a padded batch above which laying rows end to end is worth its denser attention mask
 # Activation bytes a token and layer without checkpointing: 4 × (10 × hidden + 6 × intermediate). Fitted to the peak of
@@ -171,14 +172,7 @@ def planned(situation: Situation) -> Setup:
 
 def product_plan(situation: Situation) -> Plan:
     """The plan of `unsloth-ft run` for the case's rows."""
-    lengths = sorted(len(row.input_ids) for row in situation.workload.rows)
-    facts = DataFacts(
-        train_rows=len(lengths),
-        held_out_rows=1,
-        length_p50=lengths[len(lengths) // 2],
-        length_p95=lengths[int(0.95 * (len(lengths) - 1))],
-        length_max=lengths[-1],
-    )
+    facts = measure(situation.workload.rows, situation.workload.rows[:1])
     backend = backends.choose("auto", situation.hardware, situation.model.architecture)
     return resolve(recipe_of(situation), facts, situation.model, situation.hardware, backend)
 

@@ -6,9 +6,11 @@ unsloth is imported.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +104,19 @@ def conversations(count: int, *, file: str = "faq.jsonl", first: int = 0) -> tup
     return tuple(found)
 
 
+@lru_cache
+def tokenizer_of(folder: Path) -> Any:
+    """Read once a process. What is imported by then is none of the garbage that accelerate collects at each training's begin."""
+    tokenizer = load_tokenizer(folder)
+    gc.freeze()
+    return tokenizer
+
+
 def setting(folder: Path, *settings: str, backend: str = "peft", rows: int = 12, held_out: int = 4) -> Setting:
     """The setting on a model folder, with `--set` values on top of SMALL."""
     recipe = catalog.override(Recipe(model=os.fspath(folder)), [*SMALL, *settings])
     base = BaseModel(folder.name, None, folder, "a folder")
-    chat = Chat(load_tokenizer(folder), template_kwargs=recipe.chat_template_kwargs)
+    chat = Chat(tokenizer_of(folder), template_kwargs=recipe.chat_template_kwargs)
     train, held = conversations(rows), conversations(held_out, file="held_out.jsonl", first=100)
     encoded, held_rows = xray.encode_all(train, chat), xray.encode_all(held, chat)
     plan = resolve(recipe, xray.measure(encoded, held_rows), base.facts(), MACHINE, Decision(backend, "a test"))
