@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from unsloth_ft.kernels import attention_cuda
 from unsloth_ft.kernels import rows as cutting
 from unsloth_ft.kernels.attention import NAME, RowsAttention, attention, mask, register
 from unsloth_ft.kernels.rows import Block, Rows
@@ -44,6 +45,15 @@ def test_every_row_attends_to_itself_alone(monkeypatch: pytest.MonkeyPatch, kv_h
     torch.testing.assert_close(
         torch.autograd.grad((own * weight).sum(), inputs), torch.autograd.grad((theirs * weight).sum(), inputs)
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("kv_heads", [2, 4])
+def test_a_card_without_the_variable_length_kernel_attends_row_by_row(kv_heads: int, window: int | None):
+    inputs = tensors(kv_heads=kv_heads)
+    assert not attention_cuda.has_varlen(inputs[0])
+    own = attention_cuda.attend(*inputs, cu_seq_lens=torch.tensor(BORDERS), max_length=9, scaling=0.3, window=window)
+    torch.testing.assert_close(own, expected(*inputs, borders=BORDERS, window=window))
 
 
 @pytest.mark.parametrize("queries", [512, 4])

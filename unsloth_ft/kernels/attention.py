@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from unsloth_ft.kernels import attention_cuda
 from unsloth_ft.kernels.rows import Block, Rows
 
 NAME = "unsloth_ft_varlen"
@@ -50,9 +51,14 @@ def attention(
         )
     if dropout:
         raise NotImplementedError(f"attention_dropout is {dropout} in training; flat rows have none. Set it to 0, or pad the rows.")
-    rows = Rows.of(cu_seq_lens_q, window=kwargs.get("sliding_window"))
+    window, scaling = kwargs.get("sliding_window"), query.shape[-1] ** -0.5 if scaling is None else scaling
     flat = (tensor[0].transpose(0, 1) for tensor in (query, key, value.to(query.dtype)))
-    return RowsAttention.apply(*flat, rows, query.shape[-1] ** -0.5 if scaling is None else scaling)[None], None
+    if query.is_cuda:
+        longest = kwargs.get("max_length_q")
+        attended = attention_cuda.attend(*flat, cu_seq_lens=cu_seq_lens_q, max_length=longest, scaling=scaling, window=window)
+    else:
+        attended = RowsAttention.apply(*flat, Rows.of(cu_seq_lens_q, window=window), scaling)
+    return attended[None], None
 
 
 def mask(*, batch_size: int, q_length: int, kv_length: int, allow_is_causal_skip: bool = True, **kwargs: Any) -> torch.Tensor | None:
