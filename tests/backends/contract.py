@@ -16,6 +16,8 @@ from typing import Any
 if __name__ == "__main__":
     os.environ["UNSLOTH_FORCE_CPU"] = "1"  # the machine of tests/train/setting.py has no GPU
 
+from tests.backends import flat_rows  # noqa: E402
+from tests.families import FAMILIES  # noqa: E402
 from tests.train.setting import Setting, setting  # noqa: E402
 from unsloth_ft import backends  # noqa: E402
 from unsloth_ft.errors import GateError  # noqa: E402
@@ -225,6 +227,20 @@ class Contract:
             "steps": [line["step"] for line in lines(out) if "loss" in line],
         }
 
+    def flat_rows(self) -> dict[str, Any]:
+        """Of every family, the same rows padded and laid end to end."""
+        from unsloth_ft.record import RunDirectory
+        from unsloth_ft.train.loop import make_trainer
+
+        found = {}
+        for family in FAMILIES:
+            run = self.setting("train.max_steps=1", family=family, rows=5)
+            model = run.model(self.backend)
+            parts = {"recipe": run.recipe, "plan": run.plan, "rows": run.rows, "held_out": run.held_out, "chat": run.chat}
+            trainer = make_trainer(model, self.backend, run=RunDirectory(self.out()), resumed=False, **parts)
+            found[family] = flat_rows.measure(model, trainer, run.rows)
+        return found
+
     def resume(self) -> dict[str, Any]:
         """bfloat16 and dropout: five steps at once, and five steps interrupted in the middle of the second epoch of two steps."""
         settings = ("train.max_steps=5", "train.eval_steps=5", "dtype=bfloat16", "lora.lora_dropout=0.1")
@@ -292,5 +308,5 @@ if __name__ == "__main__":
     contract = Contract(
         sys.argv[1], Path(sys.argv[2]), {name: Path(folder) for name, _, folder in (part.partition("=") for part in sys.argv[3:])}
     )
-    names = ("training", "pad_token", "stops", "four_bit", "checkpointing", "micro_batches", "poisons", "resume")
+    names = ("training", "pad_token", "stops", "four_bit", "checkpointing", "micro_batches", "poisons", "resume", "flat_rows")
     print(json.dumps({name: getattr(contract, name)() for name in names}))

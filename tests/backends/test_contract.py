@@ -37,7 +37,7 @@ def wide(smollm2: Path, folder: Path) -> Path:
 def measured(family_dir: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Measured]]:
     """`measured("peft")` → what contract.py found."""
     work = tmp_path_factory.mktemp("contract")
-    folders = {name: family_dir(name) for name in ("smollm2", "mistral-v03")} | {"wide": wide(family_dir("smollm2"), work / "wide")}
+    folders = {name: family_dir(name) for name in families.FAMILIES} | {"wide": wide(family_dir("smollm2"), work / "wide")}
     parts = [f"{name}={folder}" for name, folder in folders.items()]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "UNSLOTH_FT_CACHE": str(work / "cache"), "HF_HUB_OFFLINE": "1"}
     started = {
@@ -196,6 +196,17 @@ def test_one_times_eight_is_eight_times_one_is_two_times_four(found: Measured):
         assert cut["loss"] == pytest.approx(whole["loss"], abs=TRAJECTORY_BAND)
         assert cut["grad_norm"] == pytest.approx(whole["grad_norm"], abs=TRAJECTORY_BAND)
         assert cut["eval_loss"] == pytest.approx(whole["eval_loss"], abs=TRAJECTORY_BAND)
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_rows_end_to_end_give_the_padded_batch_s_loss_and_gradients(found: Measured, family: str):
+    seen = found["flat_rows"][family]
+    assert seen["weights"] == 28
+    assert seen["losses"]["flat"] == pytest.approx(seen["losses"]["padded"], rel=1e-6)
+    assert seen["off"]["flat"] < 2e-5
+    # What they would be if rows saw each other.
+    assert abs(seen["losses"]["borderless"] - seen["losses"]["padded"]) > 1e-2
+    assert seen["off"]["borderless"] > 0.1
 
 
 @pytest.mark.parametrize(

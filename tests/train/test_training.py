@@ -19,6 +19,7 @@ from unsloth_ft import backends
 from unsloth_ft.backends import Backend
 from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import row_losses, total
+from unsloth_ft.order import packed_sequences
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.train import checkpoints
 from unsloth_ft.train.loop import arguments, evaluation_tokens, load_adapter_weights, save_adapter
@@ -114,6 +115,23 @@ def test_a_finished_training_is_not_trained_on(straight: Callable[..., Path], sm
     assert result.tokens == sum(line.get("tokens", 0) for line in lines(tmp_path))
     assert (tmp_path / "metrics.jsonl").read_text() == before
     assert eval_loss(model, run) == result.best_eval_loss == read_curve(tmp_path)["eval_loss"]["5"]
+
+
+def test_packed_rows_teach_what_rows_by_themselves_do(smollm2: Path, backend: Backend, tmp_path: Path):
+    """A whole epoch a step, so that both have the same rows in it: 12 rows, or the sequences that they are packed into."""
+    curves = {}
+    for name, settings in {
+        "rows": ("train.per_device_train_batch_size=12",),
+        "packed": ("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=3", "train.packing=true"),
+    }.items():
+        run = setting(smollm2, "train.max_steps=2", "train.eval_steps=2", "max_seq_length=160", *settings)
+        result = go(run, backend, tmp_path / name)
+        assert result.epochs == 2
+        curves[name] = read_curve(tmp_path / name)
+    assert (run.plan.packing.value, packed_sequences([len(row.input_ids) for row in run.rows], max_seq_length=160)) == (True, 6)
+    assert curves["packed"]["loss"] == pytest.approx(curves["rows"]["loss"], rel=1e-5)
+    assert curves["packed"]["grad_norm"] == pytest.approx(curves["rows"]["grad_norm"], rel=1e-5)
+    assert curves["packed"]["eval_loss"] == pytest.approx(curves["rows"]["eval_loss"], rel=1e-5)
 
 
 def test_metrics_lines_have_these_keys_and_count_tokens_without_padding(straight: Callable[..., Path], smollm2: Path):
