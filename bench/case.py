@@ -22,7 +22,7 @@ KINDS = (
 )  # fmt: skip
 DATA_KINDS = ("prepare-ours", "prepare-datasets")
 EXPORT_KINDS = ("merge", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
-STARTUP_KINDS = ("cli-help", "cli-recipes", "cli-plan", "cli-doctor")
+STARTUP_KINDS = ("cli-help", "cli-recipes", "cli-plan", "cli-doctor", "cli-run")
 COMMAND_KINDS = (*DATA_KINDS, *EXPORT_KINDS, *STARTUP_KINDS)
 FOUR_LEGS = ("peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan")
 

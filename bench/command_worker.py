@@ -28,7 +28,7 @@ def measured(work: Task) -> dict[str, Any]:
     for _ in range(work.times):
         began = time.perf_counter()
         result = work.run()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(work.seconds(result) if work.seconds else time.perf_counter() - began)
         amount = work.amount(result)
     peak = {"peak_host_bytes": instruments.peak_host_bytes() - at_start} if work.own_memory else {}
     return {"outcome": "done", "seconds": seconds, "amount": amount, **peak}

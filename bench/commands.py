@@ -41,6 +41,8 @@ class Task:
     warm_up: int = 0
     own_memory: bool = True
     """Whether this process does the work, so that its peak memory is the work's."""
+    seconds: Callable[[Any], float] | None = None
+    """The time that counts, from the result; None: that of `run`."""
 
 
 def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
@@ -54,6 +56,8 @@ def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
         return merge(case, model, scratch)
     if kind.startswith("gguf-"):
         return gguf(kind.removeprefix("gguf-"), model, scratch)
+    if kind == "cli-run":
+        return first_step(case, model, scratch)
     if kind.startswith("cli-"):
         return start(kind.removeprefix("cli-"), case, model, scratch)
     raise ValueError(f"a leg of kind {kind} trains; expected one of bench.case.COMMAND_KINDS")
@@ -74,7 +78,8 @@ def prepare_ours(case: Case, model: Path, scratch: Path) -> Task:
     def amount(rows: Any) -> dict[str, float]:
         return _rows(len(rows), sum(len(row.input_ids) for row in rows), sum(row.learned for row in rows))
 
-    return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": "unsloth_ft.xray.encode_all, one process, its tokenizer on all cores"})
+    encodes = "unsloth_ft.xray.encode_all, one process, its tokenizer on all cores"
+    return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": encodes})
 
 
 def prepare_datasets(case: Case, model: Path, scratch: Path) -> Task:
@@ -148,14 +153,36 @@ def start(command: str, case: Case, model: Path, scratch: Path) -> Task:
         "doctor": ["doctor"],
     }[command]
 
-    def run() -> None:
-        done = subprocess.run([sys.executable, "-m", "unsloth_ft", *arguments], capture_output=True, text=True, cwd=scratch, check=False)
-        if done.returncode:
-            said = "\n".join((done.stdout + done.stderr).splitlines()[-LAST_LINES:])
-            raise MachineError(f"`unsloth-ft {arguments[0]}` ended with exit code {done.returncode}:\n{said}")
+    setup = {"command": ["unsloth-ft", *(model.name if argument == str(model) else argument for argument in arguments)]}
+    return Task(
+        lambda: _call(arguments, scratch), lambda _: {}, setup, times=case.steps, warm_up=case.warm_up_steps, own_memory=False
+    )
+
+
+def first_step(case: Case, model: Path, scratch: Path) -> Task:
+    """From `unsloth-ft run` to the first step, as run.json tells it: imports, data, tokens, plan, weights, trainer."""
+    file = write_rows(scratch / "rows.jsonl", case.model_copy(update={"rows": PLANNED_ROWS}))
+    arguments = [
+        "run", case.recipe, "--data", file.name, "--model", str(model), "--offline", "--out", "run", "--max-steps", "1",
+        "--set", "evaluate.answers=1", "--set", "evaluate.max_new_tokens=1",
+    ]  # fmt: skip
+
+    def run() -> float:
+        shutil.rmtree(scratch / "run", ignore_errors=True)
+        _call(arguments, scratch)
+        return json.loads((scratch / "run" / "run.json").read_text(encoding="utf-8"))["training"]["start_up_seconds"]
 
     shown = [model.name if argument == str(model) else argument for argument in arguments]
-    return Task(run, lambda _: {}, {"command": ["unsloth-ft", *shown]}, times=case.steps, warm_up=case.warm_up_steps, own_memory=False)
+    setup = {"command": ["unsloth-ft", *shown], "until": "the first step; the evaluation before it is left out"}
+    return Task(run, lambda _: {}, setup, warm_up=1, own_memory=False, seconds=float)
+
+
+def _call(arguments: Sequence[str], folder: Path) -> None:
+    """A command of ours in a new process. Raises MachineError, with its last words, where it doesn't end well."""
+    done = subprocess.run([sys.executable, "-m", "unsloth_ft", *arguments], capture_output=True, text=True, cwd=folder, check=False)
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-LAST_LINES:])
+        raise MachineError(f"`unsloth-ft {arguments[0]}` ended with exit code {done.returncode}:\n{said}")
 
 
 def write_rows(path: Path, case: Case) -> Path:

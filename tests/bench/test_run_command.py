@@ -127,6 +127,14 @@ def test_a_command_is_started_as_often_as_the_case_says(model: Path, tmp_path: P
     assert min(checked.seconds) > min(helped.seconds)  # it looks at every package
 
 
+@pytest.mark.slow
+def test_a_run_is_timed_until_its_first_step(model: Path, tmp_path: Path):
+    (trained,) = measure(case("startup", "cli-run"), model, tmp_path)
+    assert (trained.outcome, len(trained.seconds)) == ("done", 1), trained.error
+    assert 1 < trained.seconds[0] < 120  # it imports torch
+    assert trained.setup["until"] == "the first step; the evaluation before it is left out"
+
+
 def test_rows_are_the_same_for_the_same_seed_and_all_different(tmp_path: Path):
     first = commands.write_rows(tmp_path / "a.jsonl", SMALL).read_text()
     assert commands.write_rows(tmp_path / "b.jsonl", SMALL).read_text() == first
