@@ -15,8 +15,9 @@ from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.known_models import KNOWN
 from unsloth_ft.model_facts import ModelFacts
-from unsloth_ft.plan import DataFacts, Decision, Plan, resolve, steps_of_warmup
+from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.plan_padding import padded_tokens, started_tokens
+from unsloth_ft.plan_steps import steps_of_warmup
 from unsloth_ft.recipe import Recipe
 
 CPU = Hardware(gpus=(), cpu_name="EPYC 9V74", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=24 * GIB)

@@ -82,7 +82,7 @@ def test_an_optimizer_in_8_bits_is_taken_only_where_memory_needs_it():
 
 def test_rows_laid_end_to_end_count_as_the_largest_batch_that_the_run_will_see():
     lengths = tuple(20 + 7 * number % 300 for number in range(450))
-    found = plan(lengths=lengths, length_max=max(lengths))
+    found = plan("train.padding_free=true", lengths=lengths, length_max=max(lengths))
     tokens = largest_micro_batch_tokens(lengths, batch_size=8, micro_batch_size=8, seed=3407, epochs=4)
     assert found.fitting.work.training.tokens == tokens < 8 * max(lengths)
     padded = plan("train.padding_free=false", lengths=lengths, length_max=max(lengths))
@@ -91,7 +91,7 @@ def test_rows_laid_end_to_end_count_as_the_largest_batch_that_the_run_will_see()
 
 def test_of_very_many_rows_the_longest_are_taken_as_if_they_met():
     lengths = (50,) * 19_990 + (400,) * 10
-    assert plan(rows=20_000, lengths=lengths, length_max=400).fitting.work.training.tokens == 8 * 400
+    assert plan("train.padding_free=true", rows=20_000, lengths=lengths, length_max=400).fitting.work.training.tokens == 8 * 400
 
 
 def test_the_longest_row_and_the_most_rows_that_fit_are_the_last_that_do():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
+from unsloth_ft import plan_steps
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.memory import TRAINING, Batch, Work, estimate
@@ -79,16 +80,16 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     fitting = choose(question)
     micro_batch, accumulation = _batch(recipe, batched, fitting)
     steps_per_epoch = max(1, math.ceil(batched.train_rows / (micro_batch.value * accumulation.value)))
-    epochs = _epochs(recipe, data)
-    steps = _max_steps(recipe, epochs.value, steps_per_epoch)
-    eval_steps = _eval_steps(train.eval_steps, train.save_steps, steps_per_epoch, steps.value)
+    epochs = plan_steps.epochs(recipe, data)
+    steps = plan_steps.max_steps(recipe, epochs.value, steps_per_epoch)
+    eval_steps = plan_steps.eval_steps(train.eval_steps, train.save_steps, steps_per_epoch, steps.value)
     return Plan(
         backend=backend,
         device=Decision("cuda", hardware.summary) if hardware.gpu else Decision("cpu", hardware.summary),
         dtype=dtype,
         load_in_4bit=_load_in_4bit(recipe, fitting),
         max_seq_length=length,
-        num_train_epochs=_epochs_of(steps.value, steps_per_epoch, recipe) if train.max_steps > 0 else epochs,
+        num_train_epochs=plan_steps.epochs_of(steps.value, steps_per_epoch, recipe) if train.max_steps > 0 else epochs,
         max_steps=steps,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=accumulation,
@@ -96,18 +97,13 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
         packing=packing,
         per_device_eval_batch_size=_eval_batch(recipe, micro_batch.value),
         learning_rate=Decision(train.learning_rate, "recipe; peak, after the warm-up"),
-        lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; {_warmup(train.warmup_steps, steps.value)}"),
+        lr_scheduler_type=Decision(train.lr_scheduler_type, f"recipe; {plan_steps.warmup(train.warmup_steps, steps.value)}"),
         optim=_optim(recipe, fitting),
         gradient_checkpointing=_checkpointing(recipe, fitting),
         eval_steps=eval_steps,
-        save_steps=_save_steps(train.save_steps, eval_steps.value, steps.value),
+        save_steps=plan_steps.save_steps(train.save_steps, eval_steps.value, steps.value),
         fitting=fitting,
     )
-
-
-def steps_of_warmup(warmup_steps: float, max_steps: int) -> int:
-    """Optimizer steps of warm-up, from a share (below 1) or a number."""
-    return math.ceil(warmup_steps * max_steps) if warmup_steps < 1 else int(warmup_steps)
 
 
 def training_dtype(asked: str | None, hardware: Hardware) -> Decision[str]:
@@ -160,6 +156,7 @@ def _question(
         rows=rows,
         micro_batches=_micro_batches(recipe, data, rows),
         training_batch=partial(_largest_batch, recipe, data, rows, longest, padding_free),
+        evaluation_batch=partial(_evaluation_batch, data, longest, length),
         longest=longest,
         answers=answered,
     )
@@ -174,9 +171,15 @@ def _largest_batch(recipe: Recipe, data: DataFacts, rows: int, longest: int, pad
     if len(lengths) > COUNTED_ROWS or rows % size:
         tokens = sum(sorted(lengths)[-size:])  # as if the longest rows of all met
     else:
-        epochs = math.ceil(_epochs(recipe, data).value)
+        epochs = math.ceil(plan_steps.epochs(recipe, data).value)
         tokens = largest_micro_batch_tokens(lengths, batch_size=rows, micro_batch_size=size, seed=recipe.train.seed, epochs=epochs)
     return Batch(size, longest, tokens, tokens)
+
+
+def _evaluation_batch(data: DataFacts, longest: int, max_seq_length: int, size: int) -> Batch:
+    """Held-out rows, as many as have the tokens of `size` rows of max_seq_length (train/loop.py), or all of them."""
+    tokens = max(longest, min(size * max_seq_length, max(1, data.held_out_rows) * longest))
+    return Batch(-(-tokens // longest), longest, tokens, tokens)
 
 
 def _load_in_4bit(recipe: Recipe, fitting: Fitting) -> Decision[bool]:
@@ -283,77 +286,11 @@ def _packing(recipe: Recipe, padding_free: Decision[bool]) -> Decision[bool]:
     return Decision(True, "recipe; rows are packed, best fit, into sequences of at most max_seq_length")
 
 
-def _epochs(recipe: Recipe, data: DataFacts) -> Decision[float]:
-    if recipe.train.num_train_epochs is not None:
-        return Decision(recipe.train.num_train_epochs, "recipe")
-    rows = data.train_rows
-    # 3 to 5 below 1,000 rows, 1 to 3 up to 10,000, 1 above: the practice of Unsloth's and OpenAI's fine-tuning guides.
-    if rows < 150:
-        epochs = 5
-    elif rows < 500:
-        epochs = 4
-    elif rows <= 3_000:
-        epochs = 3
-    elif rows <= 10_000:
-        epochs = 2
-    else:
-        epochs = 1
-    return Decision(float(epochs), f"{rows:,} training rows; early stopping may end it sooner")
-
-
-def _max_steps(recipe: Recipe, epochs: float, steps_per_epoch: int) -> Decision[int]:
-    if recipe.train.max_steps > 0:
-        return Decision(recipe.train.max_steps, "asked for")
-    return Decision(
-        max(1, math.ceil(epochs * steps_per_epoch)), f"{epochs:g} epochs of {steps_per_epoch} step{'s' if steps_per_epoch > 1 else ''}"
-    )
-
-
-def _epochs_of(steps: int, steps_per_epoch: int, recipe: Recipe) -> Decision[float]:
-    unused = recipe.train.num_train_epochs
-    instead = f"; the recipe's num_train_epochs {unused:g} is not used" if unused is not None else ""
-    return Decision(round(steps / steps_per_epoch, 4), f"max_steps {steps}, an epoch has {steps_per_epoch}{instead}")
-
-
-def _eval_steps(asked: int | None, save_steps: int | None, steps_per_epoch: int, steps: int) -> Decision[int]:
-    if asked:
-        return Decision(min(asked, steps), "recipe" if asked <= steps else f"the run's last step; the recipe says {asked}")
-    # One epoch or less: ten looks at the eval loss, so that early stopping has something to see.
-    every = math.ceil(steps / 10) if steps <= steps_per_epoch else steps_per_epoch
-    if save_steps:
-        # The best checkpoint can only be kept where one is saved.
-        return Decision(min(steps, save_steps * max(1, every // save_steps)), "a multiple of save_steps, about once an epoch")
-    if steps <= steps_per_epoch:
-        return Decision(every, f"evaluations in {steps} steps: {math.ceil(steps / every)}")
-    return Decision(every, "once an epoch")
-
-
-def _save_steps(asked: int | None, eval_steps: int, steps: int) -> Decision[int]:
-    if asked is None:
-        return Decision(eval_steps, "with each evaluation")
-    if asked >= steps:
-        return Decision(eval_steps, f"with each evaluation; the recipe says {asked}, the run has {steps} steps")
-    if eval_steps % asked:
-        raise UserError(
-            f"train.save_steps is {asked}, evaluations come every {eval_steps} steps; expected a divisor of {eval_steps}, so that the "
-            "best checkpoint is kept."
-        )
-    return Decision(asked, "recipe")
-
-
 def _eval_batch(recipe: Recipe, micro_batch: int) -> Decision[int]:
     asked = recipe.train.per_device_eval_batch_size
     if asked:
         return Decision(asked, "recipe")
     return Decision(micro_batch, "as in training; it keeps no activations, so it needs less")
-
-
-def _warmup(warmup_steps: float, max_steps: int) -> str:
-    steps = steps_of_warmup(warmup_steps, max_steps)
-    if steps == 0:
-        return "no warm-up"
-    late = ", so the peak is never reached" if steps >= max_steps > 1 else ""
-    return f"warm-up {steps} of {max_steps} steps{late}"
 
 
 def _optim(recipe: Recipe, fitting: Fitting) -> Decision[str]:

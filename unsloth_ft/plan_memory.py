@@ -79,6 +79,8 @@ class Question:
     """Rows a forward pass that come into question, the largest first."""
     training_batch: Callable[[int], Batch]
     """Rows a forward pass -> the largest batch of so many."""
+    evaluation_batch: Callable[[int], Batch]
+    """The same for an evaluation."""
     longest: int
     """Tokens of the longest row that is trained."""
     answers: int
@@ -144,7 +146,7 @@ def candidates(question: Question) -> Iterator[Work]:
                         gradient_checkpointing=way,
                         optim=optim,
                         training=question.training_batch(size),
-                        evaluation=question.training_batch(train.per_device_eval_batch_size or size),
+                        evaluation=question.evaluation_batch(train.per_device_eval_batch_size or size),
                     )
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from unsloth_ft.chat import Row
 from unsloth_ft.errors import MachineError
 from unsloth_ft.flops import model_flops
-from unsloth_ft.memory import TRAINING
 from unsloth_ft.plan import Plan
 from unsloth_ft.train.memory import out_of_memory
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from unsloth_ft.prepare import Prepared
 
 STEPS = 2  # in the second the first one's optimizer state is there already
+STEP = "step"  # the last of them, by itself
 LAST_WORDS = 5  # lines of a process that died
 KILLED = (-9, 137)  # by the system's out-of-memory killer, as a shell or Python says it
 
@@ -39,8 +39,8 @@ class Probe:
 
     @property
     def step_seconds(self) -> float | None:
-        """Of one forward and backward pass with the largest micro-batch; None: it was not reached."""
-        return self.seconds[TRAINING] / STEPS if TRAINING in self.seconds else None
+        """Of one optimizer step with the largest micro-batch alone, the last of the probe's; None: it was not reached."""
+        return self.seconds.get(STEP)
 
 
 def rate(prepared: Prepared, measured: Probe) -> float:
@@ -48,7 +48,7 @@ def rate(prepared: Prepared, measured: Probe) -> float:
     plan, lora = prepared.plan, prepared.recipe.lora
     rows = sorted(prepared.rows, key=lambda row: -len(row.input_ids))[: plan.per_device_train_batch_size.value]
     pairs = [(len(row.input_ids), row.learned) for row in rows]
-    return STEPS * model_flops(prepared.base.facts(), pairs, r=lora.r, target_modules=lora.target_modules) / measured.seconds[TRAINING]
+    return model_flops(prepared.base.facts(), pairs, r=lora.r, target_modules=lora.target_modules) / measured.seconds[STEP]
 
 
 def refuse_out_of_memory(plan: Plan, measured: Probe) -> None:
@@ -70,7 +70,7 @@ def request_of(prepared: Prepared) -> dict[str, Any]:
         "plan": plan.as_json(),
         "base": os.fspath(prepared.base.folder),
         "rows": longest(prepared.rows, plan.per_device_train_batch_size.value),
-        "held_out": longest(prepared.held_out_rows, plan.per_device_eval_batch_size.value),
+        "held_out": longest(prepared.held_out_rows, plan.fitting.work.evaluation.rows if plan.fitting else 1),
         "prompts": prompts(prepared),
         "max_new_tokens": recipe.evaluate.max_new_tokens,
     }

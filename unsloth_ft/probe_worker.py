@@ -21,7 +21,7 @@ from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, Row, load_tokenizer
 from unsloth_ft.memory import ANSWERS, EVALUATION, TRAINING
 from unsloth_ft.plan import Decision, Plan
-from unsloth_ft.probe import STEPS
+from unsloth_ft.probe import STEP, STEPS
 from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.train import memory
@@ -92,10 +92,12 @@ def probe(request: dict[str, Any], recipe: Recipe, plan: Plan, backend: Any, pha
             resumed=True,
         )  # fmt: skip
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+        clock = clock_of(trainer)
         phases.begin(TRAINING)
         with backends.third_party():
             trainer.train()
         phases.end()
+        phases.seconds[STEP] = clock[-1] - clock[-2]
         phases.begin(EVALUATION)
         trainer.evaluate()
         phases.end()
@@ -104,6 +106,26 @@ def probe(request: dict[str, Any], recipe: Recipe, plan: Plan, backend: Any, pha
         with backends.third_party(), backend.inference(model):
             greedy(model, chat, request["prompts"], max_new_tokens=request["max_new_tokens"])
         phases.end()
+
+
+def clock_of(trainer: Any) -> list[float]:
+    """Filled while it trains: when it began, and when each step ended, with the device idle."""
+    import torch
+    from transformers import TrainerCallback
+
+    moments: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            moments.append(time.perf_counter())
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            moments.append(time.perf_counter())
+
+    trainer.add_callback(Clock())
+    return moments
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from unsloth_ft.export.targets import Target
 from unsloth_ft.prepare import Prepared
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.report import terminal
+from unsloth_ft.report.memory_table import show_bars
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -41,6 +42,7 @@ def run(
     with directory.held():
         begin(prepared, directory, command, local)
         terminal.show_plan(prepared, console)
+        show_bars(prepared.plan.fitting.as_json(), console)
         terminal.show_stages(stages, prepared.hardware, directory, console)
         try:
             model = tuned_model(prepared, directory, console, began=began)

@@ -27,14 +27,19 @@ class Answer:
 
 
 @torch.no_grad()
-def greedy(model: Module, chat: Chat, prompts: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[Answer]:
-    """Answers in the order of the prompts. Prompts are padded on the left, so that every answer begins at the end."""
+def greedy(
+    model: Module, chat: Chat, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_tokens: int = BATCH_TOKENS
+) -> list[Answer]:
+    """Answers in the order of the prompts. Prompts are padded on the left, so that every answer begins at the end.
+
+    `batch_tokens`: prompt and answer tokens at a time, padding among them, but never less than one answer.
+    """
     device = next(model.parameters()).device
     answers: list[Answer | None] = [None] * len(prompts)
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     while by_length:
         longest = len(prompts[by_length[-1]]) + max_new_tokens
-        count = max(1, BATCH_TOKENS // longest)
+        count = max(1, batch_tokens // longest)
         indices, by_length = by_length[-count:], by_length[:-count]
         width = max(len(prompts[at]) for at in indices)
         ids = torch.tensor([[chat.padding_id] * (width - len(prompts[at])) + list(prompts[at]) for at in indices], device=device)

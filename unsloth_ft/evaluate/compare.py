@@ -89,7 +89,7 @@ def compare(
     chat: Chat,
 ) -> Comparison:
     """Losses and greedy answers of the base (adapter off) and of the tuned model (adapter on)."""
-    from unsloth_ft.train.loop import autocast_dtype, evaluation_tokens
+    from unsloth_ft.train.loop import answer_tokens, autocast_dtype, evaluation_tokens
 
     asked, prompts, expected = questions(conversations, chat, limit=recipe.evaluate.answers, longest=plan.max_seq_length.value)
 
@@ -102,7 +102,7 @@ def compare(
             padding_id=chat.padding_id,
             autocast=autocast_dtype(plan),
         )
-        return losses, greedy(model, chat, prompts, max_new_tokens=recipe.evaluate.max_new_tokens)
+        return losses, greedy(model, chat, prompts, max_new_tokens=recipe.evaluate.max_new_tokens, batch_tokens=answer_tokens(plan))
 
     with third_party(), backend.inference(model):
         with model.disable_adapter():

@@ -127,7 +127,7 @@ def show_probe(fitting: Fitting, measured: Probe, console: Console) -> None:
         table.add_row(name, gibibytes(peak), gibibytes(expected), f"{expected / peak - 1:+.0%}", f"{measured.seconds[name]:.1f}")
     console.print(table)
     if measured.step_seconds:
-        console.print(f"a forward and backward pass of the largest micro-batch takes {measured.step_seconds:.2f} s", highlight=False)
+        console.print(f"a step of the largest micro-batch alone takes {measured.step_seconds:.2f} s", highlight=False)
 
 
 def gibibytes(size: float) -> str:

@@ -187,8 +187,6 @@ def make_trainer(
 
 def _train(trainer: Any, watching: tuple[Any, ...], *, plan: Plan, checkpoint: Path | None, console: Console) -> None:
     """The loop itself, with what watches it: metrics, early stopping, timing."""
-    import torch
-
     from unsloth_ft.train import memory, progress
 
     metrics, *others = watching
@@ -204,7 +202,9 @@ def _train(trainer: Any, watching: tuple[Any, ...], *, plan: Plan, checkpoint: P
         stack.callback(bar.close)
         try:
             trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_out_of_memory(error):
+                raise
             raise MachineError(memory.out_of_memory(plan, str(error))) from None
     if interruption.received is not None:
         raise Interrupted(interruption.received, trainer.state.global_step)
@@ -231,7 +231,7 @@ def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory, *
     """SFTConfig for this plan. What isn't named here is TRL's default."""
     from trl import SFTConfig
 
-    from unsloth_ft.plan import steps_of_warmup
+    from unsloth_ft.plan_steps import steps_of_warmup
 
     train = recipe.train
     return SFTConfig(
@@ -280,6 +280,13 @@ def arguments(recipe: Recipe, plan: Plan, backend: Backend, run: RunDirectory, *
 def evaluation_tokens(plan: Plan) -> int:
     """Tokens of an evaluation's forward pass: what per_device_eval_batch_size rows of the greatest length have."""
     return plan.per_device_eval_batch_size.value * plan.max_seq_length.value
+
+
+def answer_tokens(plan: Plan) -> int:
+    """Tokens of a batch of answers: what the plan found room for; of a run that is read back, what fits nearly everywhere."""
+    from unsloth_ft.plan_memory import ANSWER_TOKENS
+
+    return plan.fitting.work.answers.tokens if plan.fitting and plan.fitting.work.answers.rows else ANSWER_TOKENS
 
 
 def autocast_dtype(plan: Plan) -> Any:
