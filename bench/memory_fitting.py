@@ -1,10 +1,10 @@
 """Fits the memory table's constants to measured peaks, and says how far off it is.
 
-    python -m unsloth_ft.bench.memory_fitting bench/results/*-memory-*.json --out unsloth_ft/memory_fits.json
+    python -m unsloth_ft.bench.memory_fitting bench/results/*-memory-grid-*.json bench/results/*-cuda/*/*.json --out unsloth_ft/memory_fits.json
 
 One fit for each backend, device, precision and way of checkpointing: least squares of the relative errors over all phases, no constant
-below 0, so that the table is monotone in everything. The bound is the largest error, of the fit itself and of fits that never saw the
-model they are held against.
+below 0, so that the table is monotone in everything. The bound is the largest error, of the fit itself and, where there are enough models,
+of fits that never saw the one they are held against.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ from unsloth_ft.memory_fit import Fit, checkpointing_name
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.record import write_atomically
 
+FIRM, EVALUATED = ("load", TRAINING), (EVALUATION, ANSWERS)
 NOTHING = Batch(0, 0, 0, 0)
 LEAST_BOUND = 0.05  # two runs of one point differ by up to this
-ONE_MODEL_BOUND = 0.15  # at least, where all points are of one model, so that nothing shows how far it holds for another
+MODELS = 4  # from here on each model is left out in turn; with fewer, what is left says too little of the others
+FEW_MODELS_BOUND = 0.15  # at least, where there are fewer, so that little shows how far the fit holds for another model
 # Constants begin, and stay where the points say nothing of them, at what a layer's tensors come to when they are counted: about six of
 # hidden size and four of intermediate size in 2 bytes, the float32 copies that LoRA's matrices make of their inputs, logits in float32 and
 # their gradient.
 PRIOR = {
-    "fixed": 300.0 * MIB, "loading": 0.1, "hidden": 8.0, "wide": 8.0, "rank": 4.0, "once": 8.0, "kept": 2.0, "logit": 12.0, "pair": 0.5,
-    "dequantized": 2.0, "retained": 0.2, "evaluated": 6.0, "evaluated_logit": 6.0,
+    "begun": 400.0 * MIB, "loading": 0.3, "fixed": 600.0 * MIB, "hidden": 8.0, "wide": 8.0, "rank": 4.0, "once": 8.0, "kept": 2.0, "logit": 12.0, "pair": 0.5,
+    "dequantized": 2.0, "retained": 1.0, "evaluated": 6.0, "evaluated_logit": 6.0,
 }  # fmt: skip
-ON_CARD = {"loading": 0.03, "retained": 0.0}  # tensors alone are counted there, and they go when they are let go
-IN_TRAINING = ("fixed", "loading", "hidden", "wide", "rank", "once", "kept", "logit", "pair", "dequantized")
-IN_EVALUATION = ("retained", "evaluated", "evaluated_logit")
-UNITS = {name: 2.0**30 if name == "fixed" else 1.0 for name in PRIOR}  # so that all are of one size
+ON_CARD = {"begun": 50.0 * MIB, "fixed": 300.0 * MIB, "loading": 1.1, "retained": 0.0}  # tensors alone are counted there, and they go when they are let go
+IN_LOADING = ("begun", "loading")
+IN_TRAINING = ("fixed", "hidden", "wide", "rank", "once", "kept", "logit", "pair", "dequantized")
+UNITS = {name: 2.0**30 if name in ("begun", "fixed") else 1.0 for name in PRIOR}  # so that all are of one size
 LEAST_PRIOR = 1e-3
 PRIOR_WEIGHT = 1e-3  # of a prior's relative error against a point's
 SWEEPS = 3000  # of coordinate descent; the constants don't move any more after a few hundred
@@ -131,18 +133,30 @@ def work_of(values: dict[str, Any]) -> Work:
 def fitted(points: Sequence[Measured]) -> Fit:
     """The fit of points with one key, with its bound."""
     found = solve(points)
-    worst = max(abs(error) for error in errors(found, points))
+    worst, evaluated = worst_of(found, points)
     models = sorted({point.model for point in points})
-    least = LEAST_BOUND if len(models) > 1 else ONE_MODEL_BOUND
-    for model in models if len(models) > 1 else ():
+    least = LEAST_BOUND if len(models) >= MODELS else FEW_MODELS_BOUND
+    for model in models if len(models) >= MODELS else ():
         seen, unseen = ([point for point in points if (point.model != model) is keep] for keep in (True, False))
-        worst = max(worst, *(abs(error) for error in errors(solve(seen), unseen)))
-    return replace(found, bound=max(least, math.ceil(100 * worst) / 100))
+        other = worst_of(solve(seen), unseen)
+        worst, evaluated = max(worst, other[0]), max(evaluated, other[1])
+    return replace(found, bound=max(least, rounded_up(worst)), evaluated_bound=max(least, rounded_up(evaluated)))
 
 
-def errors(fit: Fit, points: Iterable[Measured]) -> list[float]:
-    """(estimate − measured) / measured of each phase of each point."""
-    return [tensors(fit, point, phase) / peak - 1 for point in points for phase, peak in point.peaks.items()]
+def worst_of(fit: Fit, points: Sequence[Measured]) -> tuple[float, float]:
+    """The largest error of load and training, and of evaluation and answers."""
+    firm, evaluated = (max(map(abs, errors(fit, points, phases)), default=0.0) for phases in (FIRM, EVALUATED))
+    return firm, evaluated
+
+
+def rounded_up(share: float) -> float:
+    """To whole per cent."""
+    return math.ceil(100 * share) / 100
+
+
+def errors(fit: Fit, points: Iterable[Measured], phases: Sequence[str]) -> list[float]:
+    """(estimate − measured) / measured of each of these phases of each point."""
+    return [tensors(fit, point, phase) / peak - 1 for point in points for phase, peak in point.peaks.items() if phase in phases]
 
 
 def tensors(fit: Fit, point: Measured, phase: str) -> int:
@@ -151,11 +165,12 @@ def tensors(fit: Fit, point: Measured, phase: str) -> int:
 
 
 def solve(points: Sequence[Measured]) -> Fit:
-    """The constants with the least sum of squared relative errors, none below 0: first those of loading and training, then, with them,
-    those of evaluation and answers. The table is linear in both."""
+    """The constants with the least sum of squared relative errors, none below 0, of loading and of training: the table is linear in both.
+
+    An evaluation uses what training let go of, so few points say anything of its own constants, which stay as they were counted.
+    """
     begun = _fit(points, PRIOR | (ON_CARD if points[0].work.device == "cuda" else {}))
-    trained = _solve(points, begun, ("load", TRAINING), IN_TRAINING)
-    return _solve(points, trained, (EVALUATION, ANSWERS), IN_EVALUATION)
+    return _solve(points, _solve(points, begun, ("load",), IN_LOADING), (TRAINING,), IN_TRAINING)
 
 
 def _solve(points: Sequence[Measured], fit: Fit, phases: tuple[str, ...], names: tuple[str, ...]) -> Fit:
@@ -201,6 +216,7 @@ def _fit(points: Sequence[Measured], values: dict[str, float]) -> Fit:
         all_positions=all_positions,
         evaluated_logits=EVALUATED_LOGITS,
         bound=0.0,
+        evaluated_bound=0.0,
         points=len(points),
         machine=points[0].machine,
         **values,
@@ -215,10 +231,10 @@ def main(files: tuple[Path, ...], out: Path | None) -> None:
     found = [fitted(list(group)) for _, group in groupby(points, key=lambda point: point.key)]
     for fit in found:
         group = [point for point in points if point.key == (fit.backend, fit.device, fit.dtype, fit.checkpointing)]
-        within = sorted(errors(fit, group))
+        within = sorted(errors(fit, group, FIRM))
         click.echo(
             f"{fit.backend} {fit.device} {fit.dtype} {fit.checkpointing}: {len(group)} points, errors {within[0]:+.1%} to {within[-1]:+.1%}, "
-            f"median {statistics.median(map(abs, within)):.1%}, bound {fit.bound:.0%}"
+            f"median {statistics.median(map(abs, within)):.1%}, bound {fit.bound:.0%}, in evaluations {fit.evaluated_bound:.0%}"
         )
     if out:
         keys = {(fit.backend, fit.device, fit.dtype, fit.checkpointing) for fit in found}

@@ -1,6 +1,6 @@
 """Peaks of real training steps over a grid of settings: what the plan's memory table is held against, and its constants fitted to.
 
-    python -m unsloth_ft.bench.memory_grid --out bench/results/DATE-memory-cpu.json [--backend peft …] [--dtype bfloat16 …]
+    python -m unsloth_ft.bench.memory_grid --out bench/results/DATE-memory-grid-cpu.json [--backend peft …] [--dtype bfloat16 …]
 
 Each point is a process of its own, the one that `--probe` runs: loading, two training steps, an evaluation, answers. Points that are in
 the file already aren't measured again, so that a grid which was broken off goes on. Weights are random; memory doesn't depend on them.

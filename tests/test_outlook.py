@@ -75,7 +75,7 @@ def test_a_damaged_file_of_rates_is_none_and_is_written_anew(text: str):
 def test_the_record_holds_the_table_and_the_outlook():
     told = memory_record(recipe(), plan(), RTX_4090, tokens_a_row=160)
     assert list(told) == [
-        "available_bytes", "where", "fits", "bound", "micro_batch", "load_in_4bit", "checkpointing", "basis", "phases", "what_fits", "time",
+        "available_bytes", "where", "fits", "micro_batch", "load_in_4bit", "checkpointing", "basis", "phases", "what_fits", "time",
         "host_bytes", "disk_bytes",
     ]  # fmt: skip
     for phase in told["phases"]:

@@ -106,6 +106,8 @@ class Phase:
 
     name: str
     parts: tuple[Part, ...]
+    bound: float
+    """|estimate − measured| was within this share."""
     on_host: bool = False
 
     @property
@@ -113,8 +115,17 @@ class Phase:
         return sum(part.bytes for part in self.parts)
 
 
-    def needed_bytes(self, bound: float) -> int:
-        """What has to be there, the estimate being off by the bound; elastic parts need ELASTIC_BYTES."""
+    @property
+    def expected_bytes(self) -> int:
+        """What has to be there if the estimate is right; elastic parts need ELASTIC_BYTES."""
+        return self._needed(0.0)
+
+    @property
+    def needed_bytes(self) -> int:
+        """What has to be there, the estimate being off by its bound."""
+        return self._needed(self.bound)
+
+    def _needed(self, bound: float) -> int:
         firm = sum(part.bytes for part in self.parts if not part.elastic)
         return int((1 + bound) * firm) + sum(min(part.bytes, ELASTIC_BYTES) for part in self.parts if part.elastic)
 
@@ -126,10 +137,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Peaks by phase. `bound`: |estimate − measured| was within this share on the points of `basis`."""
+    """Peaks by phase, and what they rest on."""
 
     phases: tuple[Phase, ...]
-    bound: float
     basis: str
 
     @property
@@ -140,12 +150,12 @@ class Estimate:
     @property
     def expected_bytes(self) -> int:
         """What has to be there if the estimate is right."""
-        return max(phase.needed_bytes(0.0) for phase in self.phases if not phase.on_host)
+        return max(phase.expected_bytes for phase in self.phases if not phase.on_host)
 
     @property
     def needed_bytes(self) -> int:
         """What has to be there: the largest peak with the bound on top."""
-        return max(phase.needed_bytes(self.bound) for phase in self.phases if not phase.on_host)
+        return max(phase.needed_bytes for phase in self.phases if not phase.on_host)
 
     def phase(self, name: str) -> Phase:
         return next(phase for phase in self.phases if phase.name == name)
@@ -156,14 +166,14 @@ def estimate(work: Work, fit: Fit | None = None) -> Estimate:
     fit = fit or fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
     on_card = work.device == "cuda"
     phases = [
-        Phase("load", (*_begun(fit, work), *_base(work), *_loading(fit, work))),
+        Phase("load", (*_begun(fit, work, fit.begun), *_loading(fit, work)), fit.bound),
         _phase(TRAINING, fit, work, _step(fit, work)),
         _phase(EVALUATION, fit, work, _evaluated(fit, work)),
         *([_phase(ANSWERS, fit, work, _answered(fit, work))] if work.answers.rows else []),
-        Phase("merge", (_program(fit, work), Part("blocks of weights", MERGE_BYTES)), on_host=on_card),
-        Phase("export", (_program(fit, work), Part("vocabulary and chunks of weights", EXPORT_BYTES)), on_host=on_card),
+        Phase("merge", (_program(fit, work), Part("blocks of weights", MERGE_BYTES)), fit.bound, on_host=on_card),
+        Phase("export", (_program(fit, work), Part("vocabulary and chunks of weights", EXPORT_BYTES)), fit.bound, on_host=on_card),
     ]
-    return Estimate(tuple(phases), fit.bound, fit.basis)
+    return Estimate(tuple(phases), fit.basis)
 
 
 def host_bytes(work: Work) -> int:
@@ -182,14 +192,16 @@ def _program(fit: Fit, work: Work) -> Part:
 def _phase(name: str, fit: Fit, work: Work, held: tuple[Part, ...]) -> Phase:
     """A phase in which base, adapter and optimizer are there, and something is computed besides."""
     lost = (Part(FRAGMENTS, int(FRAGMENTATION * sum(part.bytes for part in held if not part.elastic))),) if work.device == "cuda" else ()
-    return Phase(name, (*_begun(fit, work), *_base(work), *_adapter(work, gradients=name == TRAINING), *held, *lost))
+    bound = fit.bound if name == TRAINING else fit.evaluated_bound
+    return Phase(name, (*_begun(fit, work), *_base(work), *_adapter(work, gradients=name == TRAINING), *held, *lost), bound)
 
 
-def _begun(fit: Fit, work: Work) -> tuple[Part, ...]:
-    """What is there before the first weight."""
+def _begun(fit: Fit, work: Work, there: float | None = None) -> tuple[Part, ...]:
+    """What is there besides weights. `there`: bytes while the base is loaded; None: later."""
+    held = int(fit.fixed if there is None else there)
     if work.device == "cuda":
-        return (Part(CONTEXT, CONTEXT_BYTES), Part("workspace", int(fit.fixed)))
-    return (_program(fit, work),)
+        return (Part(CONTEXT, CONTEXT_BYTES), Part("workspace", held))
+    return (Part(_program(fit, work).name, held),)
 
 
 def _base(work: Work) -> tuple[Part, ...]:
@@ -211,8 +223,13 @@ def _adapter(work: Work, *, gradients: bool) -> tuple[Part, ...]:
 
 
 def _loading(fit: Fit, work: Work) -> tuple[Part, ...]:
-    """Besides the weights themselves, while they are read: a share of the 16-bit ones."""
-    return (Part("read buffers", int(fit.loading * VALUE_BYTES[work.dtype] * work.model.parameters)),)
+    """The weights as far as loading holds them, and more than that where they are copied.
+
+    Without a GPU the file is mapped: embeddings aren't touched yet, and what is quantized is read in 16 bits.
+    """
+    if work.device == "cuda":
+        return tuple(Part(part.name, int(fit.loading * part.bytes)) for part in _base(work))
+    return (Part("base weights", int(fit.loading * VALUE_BYTES[work.dtype] * work.model.linear_parameters)),)
 
 
 def _widths(fit: Fit, work: Work) -> float:
@@ -262,17 +279,18 @@ def _evaluated(fit: Fit, work: Work) -> tuple[Part, ...]:
     model, batch = work.model, work.evaluation
     logits = min(batch.learned, max(1, fit.evaluated_logits // model.vocab_size)) * model.vocab_size
     parts = (
-        _retained(fit, work),
         Part("activations", int(fit.evaluated * batch.tokens * (model.hidden_size + model.intermediate_size))),
         Part("logits", int(fit.evaluated_logit * logits)),
         Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
         Part("dequantized weights", _dequantized(work, fit)),
     )
-    return tuple(part for part in parts if part.bytes)
+    return _with_retained(fit, work, parts)
 
 
-def _retained(fit: Fit, work: Work) -> Part:
-    return Part("not given back after training", int(fit.retained * sum(part.bytes for part in _step(fit, work))))
+def _with_retained(fit: Fit, work: Work, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """What training let go of and the allocator kept is used first; the rest of it still counts."""
+    kept = int(fit.retained * sum(part.bytes for part in _step(fit, work))) - sum(part.bytes for part in parts)
+    return tuple(part for part in (*parts, Part("kept from training", max(0, kept))) if part.bytes)
 
 
 def _answered(fit: Fit, work: Work) -> tuple[Part, ...]:
@@ -280,11 +298,10 @@ def _answered(fit: Fit, work: Work) -> tuple[Part, ...]:
     model, batch = work.model, work.answers
     cache = 2 * model.key_width * model.num_hidden_layers * batch.tokens * VALUE_BYTES[work.dtype]
     parts = (
-        _retained(fit, work),
         Part("keys and values", cache),
         Part("activations", int(fit.evaluated * batch.tokens * (model.hidden_size + model.intermediate_size))),
         Part("logits", int(fit.evaluated_logit * batch.rows * model.vocab_size)),
         Part("attention", int(fit.pair * batch.rows * batch.longest**2)),
         Part("dequantized weights", _dequantized(work, fit)),
     )
-    return tuple(part for part in parts if part.bytes)
+    return _with_retained(fit, work, parts)

@@ -28,8 +28,10 @@ class Fit:
     """Program and libraries (CPU), or torch's workspace beside the CUDA context."""
     host_bytes: int
     """Program and libraries on the host."""
+    begun: float
+    """Program and libraries before training's own are there (CPU), or torch's workspace."""
     loading: float
-    """While weights are read, against the 16-bit weights."""
+    """The base while it is loaded: against what it takes afterwards, or without a GPU against its linear layers in 16 bits."""
     hidden: float
     """A token, layer and unit of hidden size, q, k and v together."""
     wide: float
@@ -60,7 +62,9 @@ class Fit:
     evaluated_logits: int
     """Logits held at a time in an evaluation."""
     bound: float
-    """|estimate − measured| / measured was never more on the points it was fitted to, nor on a model that was left out."""
+    """|estimate − measured| / measured of load and training was never more on the points it was fitted to, nor on a model left out."""
+    evaluated_bound: float
+    """The same for evaluation and answers."""
     points: int
     machine: str
     stands_in_for: str = ""
@@ -97,7 +101,7 @@ def fit_for(backend: str, device: str, dtype: str, gradient_checkpointing: str |
     found = min(fits(), key=distance)
     if not any(distance(found)):
         return found
-    return replace(found, bound=found.bound + FOREIGN, stands_in_for=f"{backend}, {dtype}, checkpointing {way}")
+    return replace(found, bound=found.bound + FOREIGN, evaluated_bound=found.evaluated_bound + FOREIGN, stands_in_for=f"{backend}, {dtype}, checkpointing {way}")
 
 
 def checkpointing_name(gradient_checkpointing: str | bool) -> str:

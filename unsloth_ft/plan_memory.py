@@ -47,7 +47,6 @@ class Fitting:
             "available_bytes": self.available_bytes,
             "where": self.where,
             "fits": self.fits,
-            "bound": self.estimate.bound,
             "micro_batch": {"rows": batch.rows, "longest": batch.longest, "tokens": batch.tokens},
             "load_in_4bit": self.work.load_in_4bit,
             "checkpointing": checkpointing_name(self.work.gradient_checkpointing),
@@ -57,7 +56,8 @@ class Fitting:
                     "name": phase.name,
                     "on_host": phase.on_host,
                     "bytes": phase.bytes,
-                    "needed_bytes": phase.needed_bytes(self.estimate.bound),
+                    "needed_bytes": phase.needed_bytes,
+                    "bound": round(phase.bound, 2),
                     "parts": {part.name: part.bytes for part in phase.parts},
                 }
                 for phase in self.estimate.phases

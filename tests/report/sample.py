@@ -84,6 +84,7 @@ def sample_record() -> dict[str, Any]:
         "identity": {},
         "recipe": {"name": "llama31-8b", "source": "built in", "values": recipe.model_dump(mode="json")},
         "plan": _plan(),
+        "memory": _memory(),
         "data": _data(),
         "base_model": {
             "model": "meta-llama/Llama-3.1-8B-Instruct",
@@ -189,6 +190,46 @@ def _plan() -> dict[str, dict[str, Any]]:
         "save_steps": (25, "with each evaluation"),
     }
     return {name: {"value": value, "reason": reason} for name, (value, reason) in decisions.items()}
+
+
+def _memory() -> dict[str, Any]:
+    """As a plan for that card writes it, in round numbers."""
+    gib = 2**30
+    phases = {
+        "load": {"CUDA context": 0.5, "base weights": 5.25, "read buffers": 0.5},
+        "training step": {"CUDA context": 0.5, "base weights": 5.25, "LoRA weights": 0.25, "activations": 4.0},
+        "evaluation": {"CUDA context": 0.5, "base weights": 5.25, "LoRA weights": 0.25, "logits": 0.5},
+    }
+    told = [
+        {
+            "name": name,
+            "on_host": False,
+            "bytes": int(sum(parts.values()) * gib),
+            "needed_bytes": int(1.15 * sum(parts.values()) * gib),
+            "bound": 0.15,
+            "parts": {part: int(size * gib) for part, size in parts.items()},
+        }
+        for name, parts in phases.items()
+    ]
+    merge = {"name": "merge", "on_host": True, "bytes": 2 * gib, "needed_bytes": 2 * gib, "bound": 0.15, "parts": {"program and libraries": 2 * gib}}
+    fits = [(False, "none", 0, 0), (False, "unsloth", 0, 0), (True, "none", 2048, 2), (True, "unsloth", 20480, 20)]
+    return {
+        "available_bytes": int(11.5 * gib),
+        "where": "NVIDIA GeForce RTX 3060, 12 GiB",
+        "fits": True,
+        "micro_batch": {"rows": 2, "longest": 512, "tokens": 1024},
+        "load_in_4bit": True,
+        "checkpointing": "unsloth",
+        "basis": "measured on 3 points: NVIDIA H200 (140 GiB, SM 9.0), unsloth, bfloat16",
+        "phases": [*told, merge],
+        "what_fits": [
+            {"load_in_4bit": four_bit, "checkpointing": way, "longest_tokens": longest, "most_rows": rows}
+            for four_bit, way, longest, rows in fits
+        ],
+        "time": {"step_seconds": 2.0, "run_seconds": 640.0, "basis": "at the rate that a probe measured on this machine"},
+        "host_bytes": int(2.5 * gib),
+        "disk_bytes": {"base model": 15 * gib, "checkpoints": gib, "adapter": gib // 4},
+    }
 
 
 def _data() -> dict[str, Any]:

@@ -313,3 +313,21 @@ def test_entities_in_data_are_not_read_twice(tmp_path):
     text = written(tmp_path, record)
     assert entities.escape("write &lt; for <") in text
     assert "write &lt; for <" in Reader(text).text
+
+
+def test_the_planned_memory_is_shown_with_bars_parts_and_what_fits(tmp_path):
+    text = Reader(written(tmp_path, sample_record())).text
+    for words in (
+        "Planned phase bar GiB load 6.25 of 11.5 training step 10.0 of 11.5 evaluation 6.50 of 11.5",
+        "Estimate ± 15%, measured on 3 points: NVIDIA H200 (140 GiB, SM 9.0), unsloth, bfloat16.",
+        "Time: about 2 s a step, 10 min 40 s of steps in all, at the rate that a probe measured on this machine.",
+        "Host memory: about 2.50 GiB; disk, GiB: base model 15.0, checkpoints 1.00, adapter 0.25.",
+        "part load training step evaluation merge (host) CUDA context 0.50 0.50 0.50",
+        "in all 6.25 10.0 6.50 2.00",
+        "4-bit unsloth 20,480 20 the plan",
+    ):
+        assert words in text, words
+
+
+def test_a_run_from_before_there_was_a_memory_table_has_none(tmp_path):
+    assert "Planned" not in Reader(written(tmp_path, without("memory"))).text

@@ -271,9 +271,10 @@ def memory_view(memory: dict[str, Any] | None) -> dict[str, Any] | None:
     cells = {name: [memory_table.gibibytes(phase["parts"][name]) if name in phase["parts"] else "" for phase in phases] for name in names}
     return {
         "there": memory_table.gibibytes(there),
-        "basis": memory_table.basis_sentence(memory),
-        "time": memory_table.time_sentence(memory["time"]),
-        "space": memory_table.space_sentence(memory),
+        "sentences": [
+            text[:1].upper() + text[1:] + "."
+            for text in (memory_table.basis_sentence(memory), memory_table.time_sentence(memory["time"]), memory_table.space_sentence(memory))
+        ],
         "phases": [memory_table.phase_name(phase) for phase in phases],
         "parts": [*cells.items(), ("in all", [memory_table.gibibytes(phase["bytes"]) for phase in phases])],
         "headers": memory_table.fits_headers(memory),

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unsloth_ft.hardware import GIB
+from unsloth_ft.memory import EVALUATION, TRAINING
 from unsloth_ft.plan_memory import Fitting
 from unsloth_ft.probe import Probe
 from unsloth_ft.report.wording import duration
@@ -72,7 +73,10 @@ def bars(memory: dict[str, Any], *, unicode: bool) -> list[Text]:
 
 
 def basis_sentence(memory: dict[str, Any]) -> str:
-    return f"estimate ± {memory['bound']:.0%}, {memory['basis']}"
+    bounds = {phase["name"]: phase["bound"] for phase in memory["phases"]}
+    training, evaluation = bounds[TRAINING], bounds[EVALUATION]
+    apart = f" in load and training, ± {evaluation:.0%} in evaluations" if evaluation != training else ""
+    return f"estimate ± {training:.0%}{apart}, {memory['basis']}"
 
 
 def fits_table(memory: dict[str, Any]) -> Table:
