@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,23 +45,38 @@ def greedy(
         width = max(len(prompts[at]) for at in indices)
         ids = torch.tensor([[chat.padding_id] * (width - len(prompts[at])) + list(prompts[at]) for at in indices], device=device)
         mask = torch.tensor([[0] * (width - len(prompts[at])) + [1] * len(prompts[at]) for at in indices], device=device)
-        written = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            use_cache=True,
-            pad_token_id=chat.padding_id,
-            eos_token_id=list(chat.end_ids) or None,
-        )
+        with _contiguous_before(model.get_output_embeddings()):
+            written = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                use_cache=True,
+                pad_token_id=chat.padding_id,
+                eos_token_id=list(chat.end_ids) or None,
+            )
         for at, row in zip(indices, written[:, width:].tolist()):
             answers[at] = _answer(row, chat)
     return [answer for answer in answers if answer is not None]
+
+
+@contextmanager
+def _contiguous_before(head: Module) -> Iterator[None]:
+    """Lays the head's input out anew, which transformers cuts from the prompt's last position.
+
+    torch multiplies what it can't see as one matrix row by row, each with a copy of the weight: 50 prompts of SmolLM2 took 2.8 GB and
+    5.2 of 12.8 s for their first token.
+    """
+    handle = head.register_forward_pre_hook(lambda module, arguments: (arguments[0].contiguous(), *arguments[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def questions(
