@@ -166,7 +166,7 @@ def estimate(work: Work, fit: Fit | None = None) -> Estimate:
     fit = fit or fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
     on_card = work.device == "cuda"
     phases = [
-        Phase("load", (*_begun(fit, work, fit.begun), *_loading(fit, work)), fit.bound),
+        Phase("load", (*_begun(fit, work, fit.begun), *_loading(fit, work), _adapter(work, gradients=False)[0]), fit.bound),
         _phase(TRAINING, fit, work, _step(fit, work)),
         _phase(EVALUATION, fit, work, _evaluated(fit, work)),
         *([_phase(ANSWERS, fit, work, _answered(fit, work))] if work.answers.rows else []),
@@ -225,11 +225,12 @@ def _adapter(work: Work, *, gradients: bool) -> tuple[Part, ...]:
 def _loading(fit: Fit, work: Work) -> tuple[Part, ...]:
     """The weights as far as loading holds them, and more than that where they are copied.
 
-    Without a GPU the file is mapped: embeddings aren't touched yet, and what is quantized is read in 16 bits.
+    Without a GPU the file is mapped: embeddings aren't touched yet, and what is quantized is read in 16 bits. Mapped pages are given back
+    when memory is short, so they don't decide whether a run fits.
     """
     if work.device == "cuda":
         return tuple(Part(part.name, int(fit.loading * part.bytes)) for part in _base(work))
-    return (Part("base weights", int(fit.loading * VALUE_BYTES[work.dtype] * work.model.linear_parameters)),)
+    return (Part("base weights", int(fit.loading * VALUE_BYTES[work.dtype] * work.model.linear_parameters), elastic=True),)
 
 
 def _widths(fit: Fit, work: Work) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.setting import MACHINE
-from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.known_models import KNOWN
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.recipe import Recipe, Train
 from unsloth_ft.train import memory
@@ -51,8 +51,8 @@ def test_metrics_beyond_the_checkpoint_and_torn_lines_are_taken_out(tmp_path: Pa
 
 def plan(micro_batch: int, accumulation: int) -> Plan:
     train = Train(per_device_train_batch_size=micro_batch, gradient_accumulation_steps=accumulation)
-    facts = ModelFacts("LlamaForCausalLM", 2, 64, 160, 49152, 8192, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
-    return resolve(Recipe(model="m", train=train), DataFacts(100, 10, 100, 200, 300), facts, MACHINE, Decision("peft", "a test"))
+    facts = KNOWN["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    return resolve(Recipe(model="m", train=train), DataFacts(100, 10, 300, 500, 600), facts, MACHINE, Decision("peft", "a test"))
 
 
 def test_out_of_memory_names_what_to_try_next_with_its_peak_the_same_result_first():
@@ -68,7 +68,7 @@ def test_out_of_memory_names_what_to_try_next_with_its_peak_the_same_result_firs
         single,
         f"{single} --set train.gradient_checkpointing=true",
         f"{single} --set train.gradient_checkpointing=true --set load_in_4bit=true",
-        f"{single} --set train.gradient_checkpointing=true --set load_in_4bit=true --set max_seq_length=128",
+        f"{single} --set train.gradient_checkpointing=true --set load_in_4bit=true --set max_seq_length=300",
     )
     assert list(sizes) == sorted(sizes, key=float, reverse=True)
 
@@ -76,7 +76,7 @@ def test_out_of_memory_names_what_to_try_next_with_its_peak_the_same_result_firs
 def test_a_run_that_is_read_back_has_no_table_to_look_into():
     known = dataclasses.replace(plan(1, 8), fitting=None)
     assert memory.out_of_memory(known, "CUDA out of memory") == (
-        "out of memory while training (CUDA out of memory). Less memory: --set max_seq_length=128."
+        "out of memory while training (CUDA out of memory). Less memory: --set max_seq_length=320."
     )
 
 
