@@ -40,6 +40,11 @@ def adapted(
     """Random weights, norms and biases included, and a B that isn't zero; in training mode."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(CONFIGS[name]).to(dtype)
+    return with_adapter(model, target_modules=target_modules, lora_dropout=lora_dropout)
+
+
+def with_adapter(model: Any, *, target_modules: tuple[str, ...], lora_dropout: float = 0.0) -> PeftModel:
+    """The model with a LoRA that changes its answers, and norms and biases that are none of 0 and 1."""
     config = LoraConfig(
         r=3, lora_alpha=5, use_rslora=True, target_modules=list(target_modules), lora_dropout=lora_dropout, task_type="CAUSAL_LM"
     )
@@ -48,7 +53,7 @@ def adapted(
         for key, parameter in adapted.named_parameters():
             if "norm" in key or "bias" in key or "lora_B" in key:
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
-            elif "_proj" in key:
+            elif "_proj" in key and parameter.dtype != torch.uint8:
                 parameter.mul_(4)  # initializer_range is 0.02, so that attention would be nearly even
     return adapted.train()
 

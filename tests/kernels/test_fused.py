@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from model import CONFIGS, LENGTHS, adapted, flat, gradients, loss_row_by_row
+from model import CONFIGS, LENGTHS, adapted, flat, gradients, loss_row_by_row, with_adapter
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from unsloth_ft.backends.peft import _keep_differentiable
 from unsloth_ft.errors import UserError
 from unsloth_ft.kernels import fused
+from unsloth_ft.recipe import PROJECTIONS
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -27,6 +29,28 @@ def test_loss_and_every_gradient_are_the_stock_model_s(name: str, recompute: boo
     torch.testing.assert_close(own, expected)
     assert len(stock) == 28
     torch.testing.assert_close(gradients(model), stock, atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize("targets", [PROJECTIONS, ("q_proj", "down_proj")])
+def test_nf4_weights_stay_packed_and_give_the_stock_model_s_gradients(tmp_path: Path, targets: tuple[str, ...]):
+    wide = CONFIGS["qwen2"].to_dict() | {"hidden_size": 64, "intermediate_size": 128, "dtype": "float32"}
+    AutoModelForCausalLM.from_config(CONFIGS["qwen2"].from_dict(wide)).save_pretrained(tmp_path)
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=nf4, dtype=torch.float32, device_map="cpu")
+    _keep_differentiable(base)
+    model = with_adapter(base, target_modules=targets)
+    packed = {name: parameter.data_ptr() for name, parameter in model.named_parameters() if parameter.dtype == torch.uint8}
+    inputs = flat()
+    expected = loss_row_by_row(model, inputs)
+    expected.backward()
+    stock = gradients(model)
+    fused.install(model, recompute=False, load_in_4bit=True)
+    own = fused.loss(model, inputs, 1)
+    own.backward()
+    torch.testing.assert_close(own, expected)
+    torch.testing.assert_close(gradients(model), stock, atol=2e-5, rtol=2e-5)
+    assert len(packed) == 14
+    assert {name: parameter.data_ptr() for name, parameter in model.named_parameters() if parameter.dtype == torch.uint8} == packed
 
 
 @pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("k_proj", "down_proj"), ("o_proj",), ("gate_proj",)])

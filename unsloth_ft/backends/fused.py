@@ -32,6 +32,5 @@ class FusedBackend(PeftBackend):
 
 
 def _fused(model: PeftModel, plan: Plan) -> PeftModel:
-    if not plan.load_in_4bit.value:
-        fused.install(model, recompute=bool(plan.gradient_checkpointing.value))
+    fused.install(model, recompute=bool(plan.gradient_checkpointing.value), load_in_4bit=plan.load_in_4bit.value)
     return model

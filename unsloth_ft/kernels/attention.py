@@ -1,11 +1,12 @@
 """Causal attention over rows laid end to end, by batched matrix products of each row's own; no token sees another row.
 
 torch 2.13's SDPA for a CPU is 5 to 8 times slower on such rows in bfloat16, forward and backward (9 heads of 64, rows of 50 to 512
-tokens, one core of an EPYC with avx512_bf16). Probabilities aren't kept: the backward forms them again.
+tokens, one core of an EPYC with avx512_bf16).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -89,30 +90,35 @@ class RowsAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows, scaling: float) -> torch.Tensor:
-        ctx.save_for_backward(query, key, value)
-        ctx.rows, ctx.scaling = rows, scaling
         out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
-        return attend(query, key, value, rows=rows, scaling=scaling, out=out)
+        kept = attend(query, key, value, rows=rows, scaling=scaling, out=out)
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.rows, ctx.scaling = rows, scaling
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        gradients = [torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in saved]
-        attend_backward(grad.to(saved[0].dtype), *saved, rows=ctx.rows, scaling=ctx.scaling, out=gradients)
+        *inputs, kept = *ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        gradients = [torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in inputs]
+        attend_backward(grad.to(inputs[0].dtype), *inputs, kept, rows=ctx.rows, scaling=ctx.scaling, out=gradients)
         return *gradients, None, None
 
 
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, rows: Rows, scaling: float, out: torch.Tensor
-) -> torch.Tensor:
-    """Writes softmax(scaling · QKᵀ) V of each row into `out`, shape (T, heads, d), and returns it."""
+) -> list[torch.Tensor]:
+    """Writes softmax(scaling · QKᵀ) V of each row into `out`, shape (T, heads, d). Returns the probabilities of the blocks that are kept."""
     bias = rows.bias(query)
+    kept = []
     for block in rows.blocks:
         queries, keys = _queries(query, block, key.shape[1]), _keys(key, block)
-        attended = torch.bmm(_probabilities(queries, keys, bias, block, scaling), _keys(value, block))
+        probabilities = _probabilities(queries, keys, bias, block, scaling)
+        attended = torch.bmm(probabilities, _keys(value, block))
         out[block.start : block.end].transpose(0, 1).copy_(attended.view(query.shape[1], -1, value.shape[2]))
-    return out
+        if block.is_kept:
+            kept.append(probabilities)
+    return kept
 
 
 def attend_backward(
@@ -120,22 +126,23 @@ def attend_backward(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
+    kept: Sequence[torch.Tensor],
     *,
     rows: Rows,
     scaling: float,
     out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | list[torch.Tensor],
 ) -> None:
-    """Writes the gradients of query, key and value into `out`, given that of the result; shapes as theirs."""
+    """Writes the gradients of query, key and value into `out`, given that of the result and what `attend` kept; shapes as theirs."""
     grad_query, grad_key, grad_value = out
-    bias = rows.bias(query)
+    bias, remaining = rows.bias(query), iter(kept)
     for block in rows.blocks:
         queries, keys, values = _queries(query, block, key.shape[1]), _keys(key, block), _keys(value, block)
         grads = _queries(grad, block, key.shape[1])
-        probabilities = _probabilities(queries, keys, bias, block, scaling)
+        probabilities = next(remaining) if block.is_kept else _probabilities(queries, keys, bias, block, scaling)
         _add_keys(grad_value, block, torch.bmm(probabilities.transpose(1, 2), grads))
         grad_scores = torch.bmm(grads, values.transpose(1, 2))
-        grad_scores = torch.ops.aten._softmax_backward_data(grad_scores, probabilities, -1, probabilities.dtype).mul_(scaling)
-        grad_queries = torch.bmm(grad_scores, keys)
+        torch.ops.aten._softmax_backward_data.out(grad_scores, probabilities, -1, probabilities.dtype, grad_input=grad_scores)
+        grad_queries = torch.bmm(grad_scores.mul_(scaling), keys)
         grad_query[block.start : block.end].transpose(0, 1).copy_(grad_queries.view(query.shape[1], -1, query.shape[2]))
         _add_keys(grad_key, block, torch.bmm(grad_scores.transpose(1, 2), queries))
 
@@ -146,8 +153,8 @@ def _queries(tensor: torch.Tensor, block: Block, kv_heads: int) -> torch.Tensor:
 
 
 def _keys(tensor: torch.Tensor, block: Block) -> torch.Tensor:
-    """What the block's queries see of (T, kv_heads, d), as (kv_heads, keys, d)."""
-    return tensor[block.first : block.end].transpose(0, 1)
+    """What the block's queries see of (T, kv_heads, d), as (kv_heads, keys, d); contiguous, or oneDNN copies it in every product."""
+    return tensor[block.first : block.end].transpose(0, 1).contiguous()
 
 
 def _probabilities(queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor, block: Block, scaling: float) -> torch.Tensor:
@@ -156,7 +163,7 @@ def _probabilities(queries: torch.Tensor, keys: torch.Tensor, bias: torch.Tensor
     new = block.end - block.start
     scores = queries.new_empty(groups, queries.shape[1], count)
     scores.view(groups, -1, new, count).copy_(bias[bias.shape[0] - new :, bias.shape[1] - count :])
-    return torch.softmax(scores.baddbmm_(queries, keys.transpose(1, 2), alpha=scaling), -1)
+    return torch.softmax(scores.baddbmm_(queries, keys.transpose(1, 2), alpha=scaling), -1, out=scores)
 
 
 def _add_keys(out: torch.Tensor, block: Block, grads: torch.Tensor) -> None:

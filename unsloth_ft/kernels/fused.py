@@ -20,8 +20,8 @@ from unsloth_ft.kernels import ARCHITECTURES
 from unsloth_ft.kernels.attention import NAME, register
 from unsloth_ft.kernels.cross_entropy import cross_entropy, learned_positions
 from unsloth_ft.kernels.layer import Heads, Layer, LayerFunction
-from unsloth_ft.kernels.projection import Member, Projection
-from unsloth_ft.kernels.rows import Rows
+from unsloth_ft.kernels.projection import Member, Projection, QuantizedProjection, Scratch
+from unsloth_ft.kernels.rows import LastRows
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class FusedForward:
     name: str
     window: int | None
     recompute: bool
+    rows: LastRows
 
     def __call__(
         self,
@@ -55,7 +56,7 @@ class FusedForward:
             )
         half = self.layer.heads.size // 2
         cos, sin = (part[0, :, None, :half] for part in position_embeddings)
-        rows = Rows.of(cu_seq_lens_q, window=self.window)
+        rows = self.rows.of(cu_seq_lens_q, self.window)
         self.layer.refresh()
         with torch.autocast(hidden_states.device.type, enabled=False):
             if not torch.is_grad_enabled():
@@ -74,7 +75,7 @@ class FusedForward:
         )
 
 
-def install(model: PeftModel, *, recompute: bool) -> None:
+def install(model: PeftModel, *, recompute: bool, load_in_4bit: bool = False) -> None:
     """Fuses every decoder layer. `recompute`: keep nothing but each layer's input for the backward (gradient checkpointing).
 
     Raises UserError for a model that can't be fused.
@@ -83,11 +84,12 @@ def install(model: PeftModel, *, recompute: bool) -> None:
     _refuse_others(type(base).__name__, base.config)
     register()
     base.set_attn_implementation(NAME)
+    rows, scratch = LastRows(), Scratch() if load_in_4bit else None
     for layer in base.model.layers:
         adapters = tuple(module for module in layer.modules() if isinstance(module, LoraLayer))
-        fused = _fused(layer, base.config, name=model.active_adapter)
+        fused = _fused(layer, base.config, name=model.active_adapter, scratch=scratch)
         window = base.config.sliding_window if base.config.model_type == "mistral" else _window(layer, base.config)
-        layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, recompute)
+        layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, recompute, rows)
 
 
 def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
@@ -118,7 +120,7 @@ def _refuse_others(architecture: str, config: Any) -> None:
             raise UserError(f'config.json: {name} is "{found}"; backend fused knows {expected} alone. Pass --backend peft.')
 
 
-def _fused(layer: Module, config: Any, *, name: str) -> Layer:
+def _fused(layer: Module, config: Any, *, name: str, scratch: Scratch | None) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     normed = config.model_type == "qwen3"
     heads = Heads(
@@ -131,25 +133,30 @@ def _fused(layer: Module, config: Any, *, name: str) -> Layer:
     )
     return Layer(
         heads=heads,
-        qkv=_projection([attention.q_proj, attention.k_proj, attention.v_proj], name),
-        o=_projection([attention.o_proj], name),
-        gate_up=_projection([mlp.gate_proj, mlp.up_proj], name),
-        down=_projection([mlp.down_proj], name),
+        qkv=_projection([attention.q_proj, attention.k_proj, attention.v_proj], name, scratch),
+        o=_projection([attention.o_proj], name, scratch),
+        gate_up=_projection([mlp.gate_proj, mlp.up_proj], name, scratch),
+        down=_projection([mlp.down_proj], name, scratch),
         input_norm=layer.input_layernorm.weight.detach(),
         post_norm=layer.post_attention_layernorm.weight.detach(),
         eps=config.rms_norm_eps,
     )
 
 
-def _projection(modules: Sequence[Module], name: str) -> Projection:
-    return Projection([_member(module, name) for module in modules])
+def _projection(modules: Sequence[Module], name: str, scratch: Scratch | None) -> Projection:
+    members = [_member(module, name, quantized=scratch is not None) for module in modules]
+    return Projection(members) if scratch is None else QuantizedProjection(members, scratch)
 
 
-def _member(module: Module, name: str) -> Member:
-    if not isinstance(module, LoraLayer):
-        return Member(module.weight, module.bias)
-    linear = module.get_base_layer()
-    return Member(linear.weight, linear.bias, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
+def _member(module: Module, name: str, *, quantized: bool) -> Member:
+    adapter = module if isinstance(module, LoraLayer) else None
+    linear = module if adapter is None else adapter.get_base_layer()
+    state = linear.weight.quant_state if quantized else None
+    if adapter is None:
+        return Member(linear.weight, linear.bias, quantized=state)
+    return Member(
+        linear.weight, linear.bias, adapter.lora_A[name].weight, adapter.lora_B[name].weight, adapter.scaling[name], quantized=state
+    )
 
 
 def _window(layer: Module, config: Any) -> int | None:

@@ -6,7 +6,8 @@ so what autograd would keep for them isn't kept, and every product is one that t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -53,6 +54,18 @@ class Kept:
     gate_up: torch.Tensor
     down_xA: torch.Tensor
     """xAᵀ of down alone; its x is formed again."""
+    probabilities: tuple[torch.Tensor, ...]
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        *parts, probabilities = vars(self).values()
+        return (*parts, *probabilities)
+
+    @classmethod
+    def of(cls, tensors: Sequence[torch.Tensor | None]) -> Kept:
+        """The reverse of `tensors`."""
+        single = len(fields(cls)) - 1
+        return cls(*tensors[:single], probabilities=tuple(tensors[single:]))
 
 
 @dataclass(frozen=True)
@@ -84,23 +97,32 @@ class Layer:
 
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, Kept]:
         """x (T, hidden) → the same shape, and what a backward needs. cos, sin: (T, 1, d / 2)."""
+        kept, activated = self.run(x, cos, sin, rows)
+        return self.down.forward(activated, residual=kept.y), kept
+
+    def run(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, rows: Rows) -> tuple[Kept, torch.Tensor]:
+        """Everything but the last product: what a backward needs, and the extended input of down."""
         tokens, hidden = x.shape
         normed = self.qkv.input(tokens)
         scale = rms_norm(x, self.input_norm, eps=self.eps, out=normed[:, :hidden])
+        self.qkv.extend(normed)
         qkv = self.qkv.forward(normed).view(tokens, -1, self.heads.size)
         rotated, head_scales = self._rotated(qkv, cos, sin)
         attended = self.o.input(tokens)
         out = attended[:, : self.o.inner].view(tokens, self.heads.heads, self.heads.size)
-        attend(*self._queries_keys(rotated), self._values(qkv), rows=rows, scaling=self.heads.scaling, out=out)
+        probabilities = attend(*self._queries_keys(rotated), self._values(qkv), rows=rows, scaling=self.heads.scaling, out=out)
+        self.o.extend(attended)
         y = self.o.forward(attended, residual=x)
         y_normed = self.gate_up.input(tokens)
         y_scale = rms_norm(y, self.post_norm, eps=self.eps, out=y_normed[:, :hidden])
+        self.gate_up.extend(y_normed)
         gate_up = self.gate_up.forward(y_normed)
         activated = self.down.input(tokens)
         swiglu(*gate_up.chunk(2, -1), out=activated[:, : self.down.inner])
-        z = self.down.forward(activated, residual=y)
+        self.down.extend(activated)
         down_xA = activated[:, self.down.inner :].clone()
-        return z, Kept(x, normed, scale, qkv, rotated, head_scales, attended, y, y_normed, y_scale, gate_up, down_xA)
+        parts = (x, normed, scale, qkv, rotated, head_scales, attended, y, y_normed, y_scale, gate_up, down_xA)
+        return Kept(*parts, probabilities=tuple(probabilities)), activated
 
     def backward(
         self, grad: torch.Tensor, kept: Kept, cos: torch.Tensor, sin: torch.Tensor, rows: Rows, *, needs_input: bool
@@ -138,9 +160,8 @@ class Layer:
         rotated = torch.empty_like(kept.rotated) if kept.head_scales is not None else grad_qkv[:, :both]
         out = (*self._queries_keys(rotated), self._values(grad_qkv))
         grad = grad_attended.view(grad_attended.shape[0], self.heads.heads, self.heads.size)
-        attend_backward(
-            grad, *self._queries_keys(kept.rotated), self._values(kept.qkv), rows=rows, scaling=self.heads.scaling, out=out
-        )
+        inputs = (*self._queries_keys(kept.rotated), self._values(kept.qkv))
+        attend_backward(grad, *inputs, kept.probabilities, rows=rows, scaling=self.heads.scaling, out=out)
         rotate_(rotated, cos, sin, backward=True)
         if kept.head_scales is not None:
             for part, weight in self._normed_heads():
@@ -183,13 +204,13 @@ class LayerFunction(torch.autograd.Function):
     ) -> torch.Tensor:
         out, kept = layer.forward(x, cos, sin, rows)
         ctx.layer, ctx.rows = layer, rows
-        ctx.save_for_backward(x, cos, sin, *(() if recompute else vars(kept).values()))
+        ctx.save_for_backward(x, cos, sin, *(() if recompute else kept.tensors))
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, cos, sin, *saved = ctx.saved_tensors
-        kept = Kept(*saved) if saved else ctx.layer.forward(x, cos, sin, ctx.rows)[1]
+        kept = Kept.of(saved) if saved else ctx.layer.run(x, cos, sin, ctx.rows)[0]
         grad_x, grads = ctx.layer.backward(grad, kept, cos, sin, ctx.rows, needs_input=ctx.needs_input_grad[0])
         return grad_x, None, None, None, None, None, *grads
