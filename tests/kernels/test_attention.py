@@ -96,6 +96,14 @@ def test_a_model_keeps_flat_rows_apart_and_padded_batches_as_sdpa_does(told: str
     assert torch.equal(generated, left)
 
 
+def test_checkpointed_layers_have_the_same_gradients():
+    from torch.utils.checkpoint import checkpoint
+
+    inputs = tensors()
+    plain, again = RowsAttention.apply(*inputs, Rows(BORDERS), 0.3), checkpoint(RowsAttention.apply, *inputs, Rows(BORDERS), 0.3, use_reentrant=False)
+    torch.testing.assert_close(torch.autograd.grad(plain.square().sum(), inputs), torch.autograd.grad(again.square().sum(), inputs))
+
+
 def test_no_mask_is_made_for_flat_rows():
     assert mask(batch_size=1, q_length=6, kv_length=6, allow_is_causal_skip=False) is None
     made = mask(batch_size=2, q_length=6, kv_length=6, allow_is_causal_skip=False)

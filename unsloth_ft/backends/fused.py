@@ -26,7 +26,7 @@ class FusedBackend(PeftBackend):
     def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
         return _fused(super().load_adapter(model, folder, plan), plan)
 
-    def loss(self, model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
+    def loss(self, model: PeftModel, inputs: dict[str, Any], num_items: torch.Tensor | int | None) -> torch.Tensor | None:
         """See fused.loss."""
         return fused.loss(model, inputs, num_items)
 

@@ -99,7 +99,8 @@ class RowsAttention(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        *inputs, kept = *ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        saved = ctx.saved_tensors  # read once: torch's checkpointing forbids a second time
+        inputs, kept = saved[:3], saved[3:]
         gradients = [torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in inputs]
         attend_backward(grad.to(inputs[0].dtype), *inputs, kept, rows=ctx.rows, scaling=ctx.scaling, out=gradients)
         return *gradients, None, None

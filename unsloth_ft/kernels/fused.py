@@ -92,8 +92,8 @@ def install(model: PeftModel, *, recompute: bool, load_in_4bit: bool = False) ->
         layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, recompute, rows)
 
 
-def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Tensor | None:
-    """The loss of flat rows, a scalar; None where the rows are padded or the fused layers don't apply.
+def loss(model: PeftModel, inputs: dict[str, Any], num_items: torch.Tensor | float | None) -> torch.Tensor | None:
+    """The loss of flat rows, their sum over `num_items` (None: the mean), a scalar; None where the rows are padded or the fused layers don't apply.
 
     Head and final norm see the positions alone that predict a learned token.
     """
@@ -108,7 +108,8 @@ def loss(model: PeftModel, inputs: dict[str, Any], num_items: float) -> torch.Te
             # Not layer(…): under transformers' checkpointing that computes the forward a third time.
             hidden = layer.forward(hidden, position_embeddings=position_embeddings, cu_seq_lens_q=inputs["cu_seq_lens_q"])
         positions, targets = learned_positions(inputs["labels"][0])
-        return cross_entropy(decoder.norm(hidden[0, positions]), head.weight, targets, num_items=num_items)
+        items = len(targets) if num_items is None else float(num_items)
+        return cross_entropy(decoder.norm(hidden[0, positions]), head.weight, targets, num_items=items)
 
 
 def _refuse_others(architecture: str, config: Any) -> None:
