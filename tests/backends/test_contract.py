@@ -94,7 +94,8 @@ def test_trainable_share_is_what_the_shapes_say(found: Measured):
 
 
 def test_a_new_adapter_changes_no_loss(found: Measured):
-    assert found["training"]["start"] == found["training"]["base"]
+    # The fused layers form the same sums in another order than the base's stock ones.
+    assert found["training"]["start"] == pytest.approx(found["training"]["base"], rel=1e-6)
     assert found["training"]["tuned"] != found["training"]["base"]
 
 

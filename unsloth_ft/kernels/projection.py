@@ -53,7 +53,7 @@ class Projection:
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
+        self.parts = _parts(members)
         self.inner = members[0].shape[1]
         self.rank = sum(member.rank for member in members)
         self.outer = sum(member.shape[0] for member in members)
@@ -66,7 +66,7 @@ class Projection:
 
     @torch.no_grad()
     def _take_over(self) -> None:
-        for member, rows, _ in self.parts():
+        for member, rows, _ in self.parts:
             view = self.buffer[rows, : self.inner]
             view.copy_(member.weight)
             member.weight.data = view
@@ -75,19 +75,10 @@ class Projection:
         """[W, sB], (out, in + rank)."""
         return self.buffer
 
-    def parts(self) -> list[tuple[Member, slice, slice]]:
-        """(member, its rows of the output, its columns of xAᵀ)."""
-        parts, row, column = [], 0, 0
-        for member in self.members:
-            rows, columns = slice(row, row + member.shape[0]), slice(column, column + member.rank)
-            parts.append((member, rows, columns))
-            row, column = rows.stop, columns.stop
-        return parts
-
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
         """A and B of each adapter, in order."""
-        return [parameter for member in self.members if member.rank for parameter in (member.lora_A, member.lora_B)]
+        return [parameter for member, _, _ in self.parts if member.rank for parameter in (member.lora_A, member.lora_B)]
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -96,7 +87,7 @@ class Projection:
         At every micro-batch, for 8 ms of a step's 4 s (SmolLM2-135M, one core): version counters would say when it is needed, but
         miss what writes through `.data`, and bitsandbytes' optimizers.
         """
-        for member, rows, columns in self.parts():
+        for member, rows, columns in self.parts:
             if member.rank:
                 self.A[columns] = member.lora_A
                 self.scaled_B[rows, columns] = member.lora_B * member.scaling
@@ -128,7 +119,7 @@ class Projection:
             return []
         grad_A = grad_xA.T @ x
         grads = []
-        for member, rows, columns in self.parts():
+        for member, rows, columns in self.parts:
             if member.rank:
                 grad_B = (grad[:, rows].T @ xA[:, columns]).to(member.lora_B.dtype).mul_(member.scaling)
                 grads += [grad_A[columns].to(member.lora_A.dtype), grad_B]
@@ -166,10 +157,20 @@ class QuantizedProjection(Projection):
         from bitsandbytes.functional import dequantize_4bit
 
         weight = self.scratch.of(self.like, self.outer, self.inner + self.rank)
-        for member, rows, _ in self.parts():
+        for member, rows, _ in self.parts:
             weight[rows, : self.inner] = dequantize_4bit(member.weight.data, member.quantized)
         weight[:, self.inner :] = self.scaled_B
         return weight
+
+
+def _parts(members: Sequence[Member]) -> tuple[tuple[Member, slice, slice], ...]:
+    """(member, its rows of the output, its columns of xAᵀ), one under the other and side by side."""
+    parts, row, column = [], 0, 0
+    for member in members:
+        rows, columns = slice(row, row + member.shape[0]), slice(column, column + member.rank)
+        parts.append((member, rows, columns))
+        row, column = rows.stop, columns.stop
+    return tuple(parts)
 
 
 def _stacked(biases: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
