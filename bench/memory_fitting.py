@@ -218,7 +218,7 @@ def _fit(points: Sequence[Measured], values: dict[str, float]) -> Fit:
         bound=0.0,
         evaluated_bound=0.0,
         points=len(points),
-        machine=points[0].machine,
+        machine=" and ".join(sorted({point.machine for point in points})),
         **values,
     )
 

@@ -61,22 +61,22 @@ CARD_PLANS = {
         T4,
         "Tesla T4 (16 GiB, SM 7.5)",
         ("float16", "Tesla T4 is SM 7.5; bfloat16 needs SM 8.0"),
-        (8, "a whole step in one forward pass; the training step takes 10.4 of 15.2 GiB"),
-        ("unsloth", "Unsloth's, offloading; without it the same step would take 22.8 of 15.2 GiB"),
+        (8, "a whole step in one forward pass; the training step takes 7.9 of 15.2 GiB"),
+        ("unsloth", "Unsloth's, offloading; without it the same step would take 24.5 of 15.2 GiB"),
     ),
     "RTX 4090": (
         RTX_4090,
         "NVIDIA GeForce RTX 4090 (24 GiB, SM 8.9)",
         ("bfloat16", "SM 8.9 has it"),
-        (4, "the fastest that fits; the training step takes 17.6 of 22.8 GiB"),
-        (False, "the training step fits without it: 17.6 of 22.8 GiB"),
+        (4, "the fastest that fits; the training step takes 16.4 of 22.8 GiB"),
+        (False, "the training step fits without it: 16.4 of 22.8 GiB"),
     ),
     "H200": (
         H200,
         "NVIDIA H200 (141 GiB, SM 9.0)",
         ("bfloat16", "SM 9.0 has it"),
-        (8, "a whole step in one forward pass; the training step takes 25.6 of 133.9 GiB"),
-        (False, "the training step fits without it: 25.6 of 133.9 GiB"),
+        (8, "a whole step in one forward pass; the training step takes 25.2 of 133.9 GiB"),
+        (False, "the training step fits without it: 25.2 of 133.9 GiB"),
     ),
 }
 

@@ -10,7 +10,8 @@ from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.order import by_length
 
 # Unsloth (2026.10.9) compiles its blocks for padded batches alone. Rows end to end run uncompiled: on an H100, four steps of 8 FAQ rows of an
-# 8B model took 1.82 s whatever their sizes, and padded ones 1.02 s although 57 % of those was padding; 12,200 computed tokens/s.
+# 8B model took 1.82 s whatever their sizes, and padded ones 1.02 s although 57 % of those was padding,
+# 12,200 computed tokens/s (bench/results/2026-11-26-layouts-h100.json).
 STARTED_SECONDS = 0.014  # of each layer, forward and backward
 REACHED = 0.4  # of the card's published rate, by the padded batches
 OPERATIONS = 4  # a weight and token: a frozen one, forward and for the gradient of its input

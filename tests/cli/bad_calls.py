@@ -462,7 +462,7 @@ BENCH = [
     Call(
         "a case file with a point that is none",
         "bench run mine.py",
-        "mine.py: steps: input should be greater than or equal to 1.",
+        "mine.py: rows is 4; its 2 + 10 steps take 96.",
         files={"mine.py": CASE_FILE.format('sweep={"field": "rows", "values": (4,)}')},
     ),
     Call(
@@ -492,7 +492,7 @@ BENCH = [
     Call(
         "a leg that trains, in a case of commands",
         "bench run startup --legs peft-naive",
-        '--legs: startup has no leg "peft-naive"; there are cli-help, cli-recipes, cli-plan, cli-doctor.',
+        '--legs: startup has no leg "peft-naive"; there are cli-help, cli-recipes, cli-plan, cli-doctor, cli-run.',
     ),
     Call("no repeats", "bench run --repeats 0", f"invalid value for '--repeats': 0 is not in the range x>=1. {BENCH_RUN}"),
     Call("no measured steps", "bench run --steps 0", f"invalid value for '--steps': 0 is not in the range x>=1. {BENCH_RUN}"),
