@@ -41,7 +41,7 @@ sweep: .venv/installed-dev .venv/oracle/done
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 -m slow
 
 # In the order of what a reader asks first. The longest context needs a cap: without one it would go on until the whole machine is full.
-BENCH_CASES := speed-faq speed-faq-grouped speed-full methods self-check memory-length memory-rank scaling-length scaling-rows \
+BENCH_CASES := speed-faq speed-faq-grouped speed-full methods self-check memory-length memory-rank scaling-length scaling-tokens scaling-rows \
     data-preparation export startup
 
 bench: setup
