@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from unsloth_ft.backends.peft import _keep_differentiable
 from unsloth_ft.errors import UserError
-from unsloth_ft.kernels import fused
+from unsloth_ft.kernels import fused, side_by_side
 from unsloth_ft.recipe import PROJECTIONS
 
 
@@ -179,3 +180,48 @@ def test_another_family_is_refused():
     model = get_peft_model(gemma, LoraConfig(target_modules=["q_proj"]))
     with pytest.raises(UserError, match=r"the model is a GemmaForCausalLM; backend fused has the layers of LlamaForCausalLM, .* --backend peft\."):
         fused.install(model, recompute=False)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+def test_rows_in_two_threads_give_the_loss_and_gradients_of_one(name: str, two_threads: None):
+    model, inputs = adapted(name), flat()
+    fused.install(model, recompute=False)
+    assert len(side_by_side.split(inputs, threads=2)) == 2
+    both = fused.loss(model, inputs, 10)
+    both.backward()
+    found = gradients(model)
+    model.zero_grad()
+    torch.set_num_threads(1)
+    one = fused.loss(model, inputs, 10)
+    one.backward()
+    torch.testing.assert_close(both, one)
+    torch.testing.assert_close(found, gradients(model), atol=2e-6, rtol=2e-5)
+
+
+def test_threads_share_their_number_again_afterwards(two_threads: None):
+    model = adapted("llama")
+    fused.install(model, recompute=True)
+    fused.loss(model, flat(), 10).backward()
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "threads", "parts"),
+    [
+        ((50, 40, 30, 20), 2, [[0, 3], [1, 2]]),
+        ((900, 40, 30, 20), 2, [[0, 1, 2, 3]]),  # one long row: two threads on all of it are faster
+        ((10, 10, 10, 10), 4, [[0], [1], [2], [3]]),
+        ((10, 10), 4, [[0], [1]]),  # two of torch's threads each
+        ((10, 10, 10), 1, [[0, 1, 2]]),
+    ],
+)
+def test_rows_are_dealt_to_as_many_parts_as_are_fastest(lengths: tuple[int, ...], threads: int, parts: list[list[int]]):
+    assert side_by_side.dealt(lengths, threads=threads) == parts

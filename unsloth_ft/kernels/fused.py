@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from peft.tuners.lora import LoraLayer
 from torch.nn import Identity, Module
 
 from unsloth_ft.errors import UserError
-from unsloth_ft.kernels import ARCHITECTURES
+from unsloth_ft.kernels import ARCHITECTURES, side_by_side
 from unsloth_ft.kernels.attention import NAME, register
 from unsloth_ft.kernels.cross_entropy import cross_entropy, learned_positions
 from unsloth_ft.kernels.layer import Heads, Layer, LayerFunction
@@ -54,10 +55,16 @@ class FusedForward:
                 cu_seq_lens_q=cu_seq_lens_q,
                 **kwargs,
             )
+        self.layer.refresh()
+        return self.flat(hidden_states, position_embeddings, cu_seq_lens_q)
+
+    def flat(
+        self, hidden_states: torch.Tensor, position_embeddings: tuple[torch.Tensor, torch.Tensor], cu_seq_lens: torch.Tensor
+    ) -> torch.Tensor:
+        """The fused forward of flat rows, with the adapters' values of the last refresh; (1, T, hidden)."""
         half = self.layer.heads.size // 2
         cos, sin = (part[0, :, None, :half] for part in position_embeddings)
-        rows = self.rows.of(cu_seq_lens_q, self.window)
-        self.layer.refresh()
+        rows = self.rows.of(cu_seq_lens, self.window)
         with torch.autocast(hidden_states.device.type, enabled=False):
             if not torch.is_grad_enabled():
                 return self.layer.forward(hidden_states[0], cos, sin, rows)[0][None]
@@ -98,18 +105,28 @@ def loss(model: PeftModel, inputs: dict[str, Any], num_items: torch.Tensor | flo
     Head and final norm see the positions alone that predict a learned token.
     """
     base = model.get_base_model()
-    decoder, head = base.model, base.lm_head
-    if "cu_seq_lens_q" not in inputs or not all(isinstance(layer.forward, FusedForward) and layer.forward.applies for layer in decoder.layers):
+    forwards = [layer.forward for layer in base.model.layers]
+    if "cu_seq_lens_q" not in inputs or not all(isinstance(forward, FusedForward) and forward.applies for forward in forwards):
         return None
+    for forward in forwards:
+        forward.layer.refresh()
+    items = float(len(learned_positions(inputs["labels"][0])[0]) if num_items is None else num_items)
+    compute = partial(_rows_loss, base, forwards, items=items)
+    parts = side_by_side.split(inputs, threads=torch.get_num_threads()) if torch.is_grad_enabled() else [inputs]
+    if len(parts) == 1:
+        return compute(inputs)
+    return side_by_side.total(compute, parts, [parameter for forward in forwards for parameter in forward.layer.parameters])
+
+
+def _rows_loss(base: Module, forwards: Sequence[FusedForward], inputs: dict[str, Any], *, items: float) -> torch.Tensor:
     with torch.autocast(inputs["input_ids"].device.type, enabled=False):
-        hidden = decoder.embed_tokens(inputs["input_ids"])
-        position_embeddings = decoder.rotary_emb(hidden, inputs["position_ids"])
-        for layer in decoder.layers:
+        hidden = base.model.embed_tokens(inputs["input_ids"])
+        position_embeddings = base.model.rotary_emb(hidden, inputs["position_ids"])
+        for forward in forwards:
             # Not layer(…): under transformers' checkpointing that computes the forward a third time.
-            hidden = layer.forward(hidden, position_embeddings=position_embeddings, cu_seq_lens_q=inputs["cu_seq_lens_q"])
+            hidden = forward.flat(hidden, position_embeddings, inputs["cu_seq_lens_q"])
         positions, targets = learned_positions(inputs["labels"][0])
-        items = len(targets) if num_items is None else float(num_items)
-        return cross_entropy(decoder.norm(hidden[0, positions]), head.weight, targets, num_items=items)
+        return cross_entropy(base.model.norm(hidden[0, positions]), base.lm_head.weight, targets, num_items=items)
 
 
 def _refuse_others(architecture: str, config: Any) -> None:

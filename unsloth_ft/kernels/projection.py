@@ -10,6 +10,7 @@ bfloat16 already, where most of a small update is lost.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,8 +127,8 @@ class Projection:
         return grads
 
 
-class Scratch:
-    """Room for one dense weight at a time, shared by all quantized projections of a model."""
+class Scratch(threading.local):
+    """Room for one dense weight at a time in each thread, shared by all quantized projections of a model."""
 
     def __init__(self) -> None:
         self.flat: torch.Tensor | None = None

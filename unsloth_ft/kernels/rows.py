@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,8 +74,8 @@ class Rows:
         return bias
 
 
-class LastRows:
-    """The rows of the flat sequence at hand, cut once for all layers of a model."""
+class LastRows(threading.local):
+    """The rows of the flat sequence that a thread has at hand, cut once for all layers of a model."""
 
     def __init__(self) -> None:
         self.cu_seq_lens: torch.Tensor | None = None
