@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import unsloth_ft
+from unsloth_ft.kernels.allocator import HUGE_PAGES
 from unsloth_ft.train.memory import SAID
 
 # What a process needs to find programs, libraries, cards and cached models. All else of the user's environment (HF_*, UNSLOTH_*,
@@ -37,6 +38,7 @@ SET = {
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",  # as the command line sets it
     "TRANSFORMERS_OFFLINE": "1",
+    **HUGE_PAGES,  # as the command line sets it: every leg has the same allocator
 }
 LAST_LINES = 20
 ENDING_SECONDS = 10  # that a worker has to end by itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -249,3 +250,12 @@ def test_doctor_names_every_clash_and_one_command_that_mends_them(monkeypatch: p
         "  jinja2 is not installed; expected 3.1.6 or newer\n"
         "This mends it: pip install 'trl>=1.5,<1.15' 'peft>=0.21' 'datasets>=4.6,<5' 'jinja2>=3.1.6'\n"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's tunables")
+def test_what_trains_is_begun_again_with_large_pages_and_the_same_words():
+    code = "import os, sys, unsloth_ft.__main__ as m; m.main = lambda: print(os.environ['GLIBC_TUNABLES'], os.getpid(), sys.argv[1:]); m.start()"
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    with subprocess.Popen([sys.executable, "-c", code, "run", "a b"], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        told, _ = process.communicate(timeout=60)
+    assert told == f"glibc.malloc.hugetlb=1 {process.pid} ['run', 'a b']\n"

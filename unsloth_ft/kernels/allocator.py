@@ -10,6 +10,10 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGEST_THRESHOLD = 32 * 2**20  # bytes; the most that glibc allows on 64 bits
 TRIM_ABOVE = 2**31 - 1  # bytes free at the heap's end; mallopt takes an int
 GROW_BY = 64 * 2**20
+# Pages of 2 MiB where the kernel leaves that to the program ("madvise", as most distributions do): fewer page faults and look-ups. Two
+# interleaved pairs of runs on two cores, SmolLM2-135M: 304 and 305 tokens/s without, 338 and 336 with it, the same memory. glibc (2.35 on)
+# reads it when a process begins; others ignore it.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def keep_freed_memory() -> bool:
