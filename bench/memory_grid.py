@@ -139,7 +139,7 @@ def main(out: Path, backends: tuple[str, ...], dtypes: tuple[str, ...], most: in
     machine = hardware.detect()
     device = "cuda" if machine.gpu else "cpu"
     known = json.loads(out.read_text(encoding="utf-8"))["points"] if out.is_file() else []
-    told = {"format": 1, "date": str(date.today()), "device": device, "machine": machine.summary, "versions": versions(), "points": known}
+    told = {"grid_format": 1, "date": str(date.today()), "device": device, "machine": machine.summary, "versions": versions(), "points": known}
     left = [point for point in grid(device, backends, dtypes) if asdict(point) not in [entry["point"] for entry in known]]
     with tempfile.TemporaryDirectory() as scratch:
         for number, point in enumerate(left[:most], 1):
