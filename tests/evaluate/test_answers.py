@@ -69,10 +69,9 @@ def test_the_output_layer_s_weight_is_not_copied_for_each_prompt(model: Any, cha
     assert not model.lm_head._forward_pre_hooks  # left as it was
 
 
-def test_many_small_batches_give_the_same(model: Any, chat: Chat, monkeypatch: pytest.MonkeyPatch):
+def test_many_small_batches_give_the_same(model: Any, chat: Chat):
     together = greedy(model, chat, prompts(chat), max_new_tokens=4)
-    monkeypatch.setattr(answers, "BATCH_TOKENS", 60)
-    assert greedy(model, chat, prompts(chat), max_new_tokens=4) == together
+    assert greedy(model, chat, prompts(chat), max_new_tokens=4, batch_tokens=60) == together
 
 
 def test_an_answer_ends_before_the_first_end_token(model: Any, chat: Chat):
