@@ -35,6 +35,16 @@ def parts(found: Work, phase: str = TRAINING) -> dict[str, int]:
 # What is counted
 
 
+def test_a_base_in_nf4_keeps_embeddings_norms_and_biases_in_16_bit():
+    def base_bytes(found: Work) -> int:
+        return sum(size for name, size in parts(found).items() if name in ("base weights", "quantization state"))
+
+    linear = 4.127 / 8 * LLAMA.linear_parameters
+    assert base_bytes(work()) == int(linear) + 2 * (LLAMA.parameters - LLAMA.linear_parameters)
+    assert base_bytes(work()) / 1e9 == pytest.approx(5.70, abs=0.01)
+    assert base_bytes(work(load_in_4bit=False, dtype="float32")) == 4 * LLAMA.parameters
+
+
 def test_base_adapter_gradients_and_optimizer_of_an_8b_qlora_run_are_exact():
     found = parts(work())
     linear, rest = 6_979_321_856, 8_030_261_248 - 6_979_321_856

@@ -81,6 +81,11 @@ class Work:
     """What the device has; Unsloth's loss takes less where less is free. 0: plenty."""
 
     @property
+    def own_checkpointing(self) -> str | bool:
+        """What the backend checkpoints with, where anything is."""
+        return "unsloth" if self.backend == "unsloth" and self.device == "cuda" else True
+
+    @property
     def adapter_parameters(self) -> int:
         return self.model.lora_parameters(self.r, self.target_modules)
 

@@ -1,13 +1,12 @@
 """What a training step holds of memory, as measured: bytes for each token, layer and unit of width, by backend and device.
 
-`memory_fits.json` beside this file is written by a program (`python -m unsloth_ft.bench.estimate fit`), from peaks of real steps. What
-this machine's own probe measured comes first, where there is one.
+`memory_fits.json` beside this file is written by a program (`python -m unsloth_ft.bench.memory_fitting`), from peaks of real steps.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -90,8 +89,6 @@ def fits(file: Path = FILE) -> tuple[Fit, ...]:
 
 def fit_for(backend: str, device: str, dtype: str, gradient_checkpointing: str | bool) -> Fit:
     """The fit for this work, or the nearest one, which says that it stands in: same checkpointing, then precision, then backend."""
-    from dataclasses import replace
-
     way = checkpointing_name(gradient_checkpointing)
     asked = (device, way, _width(dtype), backend)
 

@@ -11,7 +11,6 @@ WITH_QKV_BIAS = ("Qwen2ForCausalLM",)
 WITH_HEAD_NORMS = ("Qwen3ForCausalLM",)
 # The architectures whose parameter counts are exact; others are counted as if they were Llamas.
 COUNTED = ("LlamaForCausalLM", "MistralForCausalLM", *WITH_QKV_BIAS, *WITH_HEAD_NORMS)
-NF4_BITS = 4.127  # a weight: 4 bits, and its share of the statistics with double quantization (arXiv 2305.14314, section 3)
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,3 @@ class ModelFacts:
     def lora_parameters(self, r: int, target_modules: Iterable[str]) -> int:
         """Weights of an adapter: A and B of each target in each layer."""
         return self.num_hidden_layers * r * sum(sum(self.projections[name]) for name in target_modules)
-
-    def weight_bytes(self, *, load_in_4bit: bool, value_bytes: int) -> int:
-        """The base in memory. `value_bytes`: of a weight that isn't quantized, which embeddings, norms and biases never are."""
-        if not load_in_4bit:
-            return value_bytes * self.parameters
-        return int(NF4_BITS / 8 * self.linear_parameters) + value_bytes * (self.parameters - self.linear_parameters)

@@ -57,22 +57,28 @@ def shuffled(lengths: Sequence[int], *, batch_size: int, micro_batch_size: int, 
 
 
 def micro_batches(step: Sequence[int], lengths: Sequence[int], *, micro_batch_size: int) -> list[list[int]]:
-    """A step's rows in its forward passes: each has `micro_batch_size` rows, the last the rest; the first has the most tokens.
-
-    The longest row that is left goes to the pass with the fewest tokens that has room (LPT, Graham 1969).
-    """
+    """A step's rows in its forward passes: each has `micro_batch_size` rows, the last the rest; the first has the most tokens."""
     if micro_batch_size >= len(step):
         return [list(step)]
     sizes = [min(micro_batch_size, len(step) - at) for at in range(0, len(step), micro_batch_size)]
-    passes: list[list[int]] = [[] for _ in sizes]
-    tokens = [0] * len(sizes)
-    for index in sorted(step, key=lambda index: -lengths[index]):
-        lightest = min((at for at in range(len(sizes)) if len(passes[at]) < sizes[at]), key=lambda at: tokens[at])
-        passes[lightest].append(index)
-        tokens[lightest] += lengths[index]
+    passes = dealt(step, lengths, rooms=sizes)
     whole = [at for at in range(len(sizes)) if sizes[at] == micro_batch_size]
-    heaviest_first = sorted(whole, key=lambda at: -tokens[at])
+    heaviest_first = sorted(whole, key=lambda at: -sum(lengths[index] for index in passes[at]))
     return [passes[at] for at in heaviest_first] + [passes[at] for at in range(len(whole), len(sizes))]
+
+
+def dealt(rows: Sequence[int], lengths: Sequence[int], *, rooms: Sequence[int]) -> list[list[int]]:
+    """The rows in parts of at most so many each, with tokens as even as that allows.
+
+    The longest row that is left goes to the part with the fewest tokens that has room (LPT, Graham 1969).
+    """
+    parts: list[list[int]] = [[] for _ in rooms]
+    tokens = [0] * len(rooms)
+    for row in sorted(rows, key=lambda row: -lengths[row]):
+        lightest = min((at for at in range(len(rooms)) if len(parts[at]) < rooms[at]), key=lambda at: tokens[at])
+        parts[lightest].append(row)
+        tokens[lightest] += lengths[row]
+    return parts
 
 
 def packed(lengths: Sequence[int], *, max_seq_length: int, seed: int, epoch: int) -> list[tuple[int, ...]]:

@@ -89,10 +89,9 @@ def memory_record(recipe: Recipe, plan: Plan, hardware: Hardware, *, tokens_a_ro
 
 def what_fits(work: Work, room: int) -> list[Fits]:
     """For every way of checkpointing and both kinds of base, fastest first."""
-    ways: tuple[str | bool, ...] = (False, "unsloth" if work.backend == "unsloth" and work.device == "cuda" else True)
     found = []
     for load_in_4bit in (False, True):
-        for way in ways:
+        for way in (False, work.own_checkpointing):
             changed = replace(work, load_in_4bit=load_in_4bit, gradient_checkpointing=way)
             longest = longest_that_fits(changed, room, most=work.model.max_position_embeddings)
             rows = most_rows_that_fit(changed, room, longest=work.training.longest, most=MOST_ROWS)

@@ -70,7 +70,7 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     """
     train = recipe.train
     dtype = training_dtype(recipe.dtype, hardware)
-    length = _max_seq_length(recipe, data, model)
+    length = max_seq_length(recipe, data, model)
     padding_free = _padding_free(recipe, data, model, hardware.gpu, backend.value)
     packing = _packing(recipe, padding_free)
     batched = _packed(data, length.value) if packing.value else data
@@ -200,7 +200,8 @@ def _peak(fitting: Fitting) -> str:
     return f"{fitting.estimate.phase(TRAINING).bytes / GIB:.1f} of {fitting.available_bytes / GIB:.1f} GiB"
 
 
-def _max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decision[int]:
+def max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decision[int]:
+    """Longest row in tokens. Raises UserError for more than the model has positions."""
     cap = model.max_position_embeddings
     if recipe.max_seq_length:
         if recipe.max_seq_length > cap:

@@ -21,7 +21,7 @@ USABLE_OF_HOST = 0.8  # the system, its file cache and other programs need some
 PASS_TOKENS = {"cuda": 1024, "cpu": 32}
 RECOMPUTED = 1.41  # checkpointing's step against one without: 97 and 137 tokens/s of vanilla PEFT on a CPU, 291 and 412 fused
 DEQUANTIZED = 1.25  # a step on an NF4 base against a 16-bit one
-ANSWER_TOKENS = 16_384  # prompt and answer tokens of one batch that is generated (evaluate/answers.py)
+ANSWER_TOKENS = 16_384  # prompt and answer tokens of one batch that is generated: the KV cache of an 8B model takes 2 GiB then
 LENGTH_STEP = 64  # tokens
 CARD_SIZES = (6, 8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192)  # GiB, as cards are sold
 
@@ -155,7 +155,7 @@ def checkpointings(question: Question) -> tuple[str | bool, ...]:
     asked, backend = question.recipe.train.gradient_checkpointing, question.work.backend
     if asked is not None:
         return (True if asked == "unsloth" and backend != "unsloth" else asked,)
-    return (False, "unsloth" if backend == "unsloth" and question.work.device == "cuda" else True)
+    return (False, question.work.own_checkpointing)
 
 
 def optimizers(recipe: Recipe, device: str) -> tuple[str, ...]:
@@ -185,8 +185,7 @@ def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
         flags = f"--set train.per_device_train_batch_size={size} --set train.gradient_accumulation_steps={rows // size}"
         yield flags, estimate(work).peak.bytes
     if not work.gradient_checkpointing:
-        work = replace(work, gradient_checkpointing="unsloth" if work.backend == "unsloth" and work.device == "cuda" else True)
-        flags = f"{flags} --set train.gradient_checkpointing={'unsloth' if work.gradient_checkpointing == 'unsloth' else 'true'}".strip()
+        flags, work = f"{flags} {_checkpointing_flag(work)}".strip(), replace(work, gradient_checkpointing=work.own_checkpointing)
         yield flags, estimate(work).peak.bytes
     if not work.load_in_4bit:
         work = replace(work, load_in_4bit=True)
@@ -199,28 +198,30 @@ def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
 
 def longest_that_fits(work: Work, room: int, *, most: int) -> int:
     """Tokens of the longest row that fits alone, a multiple of LENGTH_STEP; 0: none does."""
-    fitting, failing = 0, most // LENGTH_STEP + 1
-    while failing - fitting > 1:
-        middle = (fitting + failing) // 2
-        row = Batch.padded(1, middle * LENGTH_STEP)
-        if estimate(replace(work, training=row, evaluation=row, answers=Batch(0, 0, 0, 0))).needed_bytes <= room:
-            fitting = middle
-        else:
-            failing = middle
-    return fitting * LENGTH_STEP
+    return LENGTH_STEP * _most(lambda steps: _fits(work, Batch.padded(1, steps * LENGTH_STEP), room), most // LENGTH_STEP)
 
 
 def most_rows_that_fit(work: Work, room: int, *, longest: int, most: int) -> int:
     """Rows of that length that fit into one forward pass; 0: not one."""
-    fitting, failing = 0, most + 1
-    while failing - fitting > 1:
-        middle = (fitting + failing) // 2
-        rows = Batch.padded(middle, longest)
-        if estimate(replace(work, training=rows, evaluation=rows, answers=Batch(0, 0, 0, 0))).needed_bytes <= room:
-            fitting = middle
-        else:
-            failing = middle
-    return fitting
+    return _most(lambda rows: _fits(work, Batch.padded(rows, longest), room), most)
+
+
+def _fits(work: Work, batch: Batch, room: int) -> bool:
+    """Whether training and evaluation of that batch do, without any answer."""
+    return estimate(replace(work, training=batch, evaluation=batch, answers=Batch(0, 0, 0, 0))).needed_bytes <= room
+
+
+def _most(holds: Callable[[int], bool], limit: int) -> int:
+    """The largest number up to the limit that holds, of which all smaller ones do; 0: none."""
+    holding, failing = 0, limit + 1
+    while failing - holding > 1:
+        middle = (holding + failing) // 2
+        holding, failing = (middle, failing) if holds(middle) else (holding, middle)
+    return holding
+
+
+def _checkpointing_flag(work: Work) -> str:
+    return f"--set train.gradient_checkpointing={'unsloth' if work.own_checkpointing == 'unsloth' else 'true'}"
 
 
 def _too_much(least: Fitting) -> str:
@@ -261,9 +262,7 @@ def _savings(question: Question, work: Work) -> Iterator[tuple[str, Work]]:
     smaller = "--set train.per_device_train_batch_size=1"
     if question.training_batch(1).rows < question.micro_batches[-1]:
         yield smaller, work
-    saving: str | bool = "unsloth" if work.backend == "unsloth" and work.device == "cuda" else True
     if not work.gradient_checkpointing:
-        written = "unsloth" if saving == "unsloth" else "true"
-        yield f"--set train.gradient_checkpointing={written}", replace(work, gradient_checkpointing=saving)
+        yield _checkpointing_flag(work), replace(work, gradient_checkpointing=work.own_checkpointing)
     if not work.load_in_4bit:
         yield "--set load_in_4bit=true", replace(work, load_in_4bit=True)

@@ -17,7 +17,7 @@ from unsloth_ft.chat import Chat, Row, load_tokenizer
 from unsloth_ft.data import Conversation, Dataset
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
-from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
+from unsloth_ft.plan import DataFacts, Decision, Plan, max_seq_length, resolve
 from unsloth_ft.recipe import Recipe
 
 # What two runs must have in common beyond the recipe: the decisions that make the losses what they are.
@@ -142,8 +142,7 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     encoded = xray.encode_all((*train, *held_out), chat)
     rows, held_out_rows = encoded[: len(train)], encoded[len(train) :]
     measured = xray.measure(rows, held_out_rows)
-    plan = resolve(recipe, measured, facts, machine, chosen)
-    length = plan.max_seq_length.value
+    length = max_seq_length(recipe, measured, facts).value
     kept, seen = xray.look(rows, length, tokenizer)
     held_out_kept, held_out_seen = xray.look(held_out_rows, length, tokenizer)
     # Steps and epochs count the rows that are trained on; the lengths stay those of the data.

@@ -11,12 +11,10 @@ import torch
 
 from unsloth_ft.chat import Chat
 from unsloth_ft.data.conversation import Conversation
+from unsloth_ft.plan_memory import ANSWER_TOKENS
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-BATCH_TOKENS = 16_384  # prompt plus answer tokens a batch: the KV cache of an 8B model takes 2 GiB then
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -29,7 +27,7 @@ class Answer:
 
 @torch.no_grad()
 def greedy(
-    model: Module, chat: Chat, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_tokens: int = BATCH_TOKENS
+    model: Module, chat: Chat, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_tokens: int = ANSWER_TOKENS
 ) -> list[Answer]:
     """Answers in the order of the prompts. Prompts are padded on the left, so that every answer begins at the end.
 

@@ -7,7 +7,6 @@ operation (kquants_search), the same bit layout (kquants_pack). Source: ggml/src
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -22,6 +21,7 @@ from unsloth_ft.export.kquants_pack import (
     pack_q6_k,
 )
 from unsloth_ft.export.kquants_search import Affine, Symmetric, first_largest, fit_affine, fit_by_descent, fit_symmetric, ordered_sum
+from unsloth_ft.kernels.threads import in_threads
 
 SUPER = 256  # weights of a super-block
 BLOCK = 32  # weights of a block of the older formats
@@ -42,11 +42,11 @@ def quantize(values: torch.Tensor, type_name: str) -> torch.Tensor:
     if columns % block:
         raise ValueError(f"{type_name} wants rows in blocks of {block}, and these have {columns} values")
     blocks = values.reshape(-1, block)
-    made = [to_bytes(part) for part in blocks.split(GPU_PIECE // block)] if values.is_cuda else in_threads(to_bytes, blocks)
+    made = [to_bytes(part) for part in blocks.split(GPU_PIECE // block)] if values.is_cuda else in_pieces(to_bytes, blocks)
     return torch.cat(made).view(rows, -1)
 
 
-def in_threads(to_bytes: Callable[[torch.Tensor], torch.Tensor], blocks: torch.Tensor) -> list[torch.Tensor]:
+def in_pieces(to_bytes: Callable[[torch.Tensor], torch.Tensor], blocks: torch.Tensor) -> list[torch.Tensor]:
     """Pieces of the blocks side by side, each in one thread from its beginning to its end.
 
     torch would share each of a search's thousand operations among its threads, and wait for the last of them every time: on two cores
@@ -57,11 +57,7 @@ def in_threads(to_bytes: Callable[[torch.Tensor], torch.Tensor], blocks: torch.T
     pieces = blocks.split(max(min(CPU_PIECE, share), LEAST_PIECE) // blocks.shape[1])
     if threads == 1:
         return [to_bytes(piece) for piece in pieces]
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(to_bytes, pieces))
-    finally:
-        torch.set_num_threads(threads)  # the workers' 1 would be the beginning of every later thread
+    return in_threads(to_bytes, pieces, threads=threads)
 
 
 def columns_of(blocks: torch.Tensor, width: int) -> torch.Tensor:

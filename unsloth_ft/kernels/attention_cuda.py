@@ -8,7 +8,8 @@ import torch
 from packaging.version import Version
 from torch.nn.functional import scaled_dot_product_attention
 
-# The first release whose torch.nn.attention.varlen was read: it takes a window, a scale and grouped keys. The line can go with torch 2.12.
+# The first release whose torch.nn.attention.varlen was read: it takes a window, a scale and grouped keys. It can go once
+# setup.cfg asks for that release.
 VARLEN_TORCH = "2.13"
 VARLEN_DTYPES = (torch.bfloat16, torch.float16)
 

@@ -7,11 +7,13 @@ each other until their gradients are added, so each thread takes some of them fr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
 
 import torch
+
+from unsloth_ft import order
+from unsloth_ft.kernels.threads import in_threads
 
 Compute = Callable[[dict[str, Any]], torch.Tensor]
 # n of torch's threads on the same rows are as fast as n to this power: 1.75 with two (SmolLM2-135M, 8 rows of 20 to 800 tokens).
@@ -19,19 +21,11 @@ SHARED = 0.8
 
 
 def dealt(lengths: Sequence[int], *, threads: int) -> list[list[int]]:
-    """The rows of each part, in as many parts as are fastest: the longest row that is left goes to the lightest part (LPT, Graham 1969)."""
-    found = [_dealt(lengths, count) for count in range(1, min(threads, len(lengths)) + 1) if threads % count == 0]
+    """The rows of each part, in as many parts as are fastest."""
+    rows = range(len(lengths))
+    counts = [count for count in range(1, min(threads, len(lengths)) + 1) if threads % count == 0]
+    found = [[sorted(part) for part in order.dealt(rows, lengths, rooms=[len(lengths)] * count)] for count in counts]
     return min(found, key=lambda parts: max(sum(lengths[at] for at in part) for part in parts) / (threads // len(parts)) ** SHARED)
-
-
-def _dealt(lengths: Sequence[int], count: int) -> list[list[int]]:
-    parts: list[list[int]] = [[] for _ in range(count)]
-    tokens = [0] * count
-    for row in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
-        lightest = tokens.index(min(tokens))
-        parts[lightest].append(row)
-        tokens[lightest] += lengths[row]
-    return [sorted(part) for part in parts]
 
 
 def split(inputs: dict[str, Any], *, threads: int) -> list[dict[str, Any]]:
@@ -62,12 +56,7 @@ class _Total(torch.autograd.Function):
                 loss = compute(part)
             return loss.detach(), torch.autograd.grad(loss, parameters)
 
-        threads = torch.get_num_threads()
-        try:
-            with ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(threads // len(parts),)) as pool:
-                (loss, grads), *others = pool.map(one, parts)
-        finally:
-            torch.set_num_threads(threads)  # the workers' number would be the beginning of every later thread
+        (loss, grads), *others = in_threads(one, parts, threads=len(parts))
         for other, other_grads in others:
             loss = loss + other
             torch._foreach_add_(list(grads), list(other_grads))

@@ -25,11 +25,11 @@ from unsloth_ft.chat import Row
 from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import row_losses, total
 from unsloth_ft.hardware import disk_free_bytes
+from unsloth_ft.outlook import CHECKPOINT_BYTES
 from unsloth_ft.train import checkpoints
 from unsloth_ft.train.batches import EpochSampler, Example, Examples, collate, flat
 
 SHOWN_LINES = 16
-CHECKPOINT_BYTES = 3 * 4  # a trained weight and AdamW's two moments, each in float32
 
 
 class Trainer(SFTTrainer):
