@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.data.building import lines, qa
-from unsloth_ft.data import Conversation, Message, contradictions, duplicates, leaks, load, normalise, reserved
+from unsloth_ft.data import Conversation, Finding, Message, contradictions, duplicates, leaks, load, normalise, reserved
+from unsloth_ft.data.dataset import canonical
 
 
 def row(question: str, answer: str, line: int, *, file: str = "faq.jsonl", system: str | None = None) -> Conversation:
@@ -100,3 +103,23 @@ def test_reserved_tokens_are_named_with_the_role():
         ("error", 'faq.jsonl:3: the assistant\'s text holds the reserved token "</s>". Remove or rewrite it.'),
     ]
     assert reserved(given, []) == ()
+
+
+def test_what_only_some_rows_have_is_in_their_canonical_line_and_in_no_other():
+    plain = Conversation((Message("user", "a"), Message("assistant", "b")), "x.jsonl", 1)
+    assert canonical(plain) == '{"messages":[["user","a"],["assistant","b"]]}'
+    call = Message("assistant", "", tool_calls='[{"function":{"arguments":{},"name":"f"},"type":"function"}]', learned=False)
+    told = Conversation((Message("user", "a"), call, Message("tool", "1", tool_call_id="c")), "x.jsonl", 1, tools="[]")
+    assert json.loads(canonical(told)) == {
+        "messages": [
+            ["user", "a"],
+            ["assistant", "", {"tool_calls": call.tool_calls, "learned": False}],
+            ["tool", "1", {"tool_call_id": "c"}],
+        ],
+        "tools": "[]",
+    }
+
+
+def test_a_finding_says_its_column_behind_its_line():
+    assert str(Finding("a.jsonl", 3, "error", "invalid-json", "no.", column=12, offset=80)) == "a.jsonl:3:12: no."
+    assert str(Finding("a.jsonl", None, "error", "damaged", "no.", offset=80)) == "a.jsonl: no."

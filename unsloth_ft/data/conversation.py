@@ -9,23 +9,33 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation; `role` is one of ROLES, `content` is never empty for the assistant."""
+    """One turn of a conversation; `role` is one of ROLES.
+
+    An assistant's `content` is empty only beside `tool_calls`: canonical JSON of OpenAI's list (`arguments` as an object).
+    `learned` is False for an assistant message that the row's author gave weight 0. `tool_call_id` names the call that a tool
+    message answers, where the row says so.
+    """
 
     role: str
     content: str
+    tool_calls: str | None = None
+    learned: bool = True
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Conversation:
     """One row of the data. Either `messages`, or `text` for a row that its author rendered already, never both.
 
-    `file` is the path as the user gave it, `line` counts from 1 (for arrays, CSV and Parquet: the record's number).
+    `file` is the path as the user gave it, `line` counts from 1 (for arrays, CSV and Parquet: the record's number). `tools` is
+    canonical JSON of OpenAI's list of the functions that the model may call.
     """
 
     messages: tuple[Message, ...]
     file: str
     line: int
     text: str | None = None
+    tools: str | None = None
 
     @property
     def where(self) -> str:

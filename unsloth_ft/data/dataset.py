@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from .conversation import Conversation
+from .conversation import Conversation, Message
 from .findings import Finding
 
 
@@ -45,11 +45,24 @@ class Dataset:
 
 
 def canonical(conversation: Conversation) -> str:
-    """One line of JSON that two conversations share exactly when they train the same; file and line are not in it."""
+    """One line of JSON that two conversations share exactly when they train the same; file and line are not in it.
+
+    What few rows have (tools, calls, an answer that is not learned) is written only where it is, so that the others' hashes stay.
+    """
     if conversation.text is not None:
         return json.dumps({"text": conversation.text}, ensure_ascii=False, separators=(",", ":"))
-    messages = [[message.role, message.content] for message in conversation.messages]
-    return json.dumps({"messages": messages}, ensure_ascii=False, separators=(",", ":"))
+    row: dict[str, object] = {"messages": [_parts(message) for message in conversation.messages]}
+    if conversation.tools is not None:
+        row["tools"] = conversation.tools
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _parts(message: Message) -> list[object]:
+    parts: list[object] = [message.role, message.content]
+    if message.tool_calls is None and message.tool_call_id is None and message.learned:
+        return parts
+    said = {"tool_calls": message.tool_calls, "tool_call_id": message.tool_call_id, "learned": None if message.learned else False}
+    return [*parts, {name: value for name, value in said.items() if value is not None}]
 
 
 def conversations_sha256(conversations: Iterable[Conversation]) -> str:

@@ -19,7 +19,8 @@ class Finding:
     """One thing found in the data.
 
     `file` is the path as the user gave it. `line` counts from 1 (for arrays, CSV and Parquet: the record's number); None is the
-    whole file. `code` is the kind, by which findings are grouped: 'invalid-json', 'unknown-role' and so on.
+    whole file. `code` is the kind, by which findings are grouped: 'invalid-json', 'unknown-role' and so on. `column` counts
+    characters from 1 in the line, `offset` bytes from 0 in the (unpacked) file, where they are known.
     """
 
     file: str
@@ -27,10 +28,12 @@ class Finding:
     severity: Severity
     code: str
     message: str
+    column: int | None = None
+    offset: int | None = None
 
     def __str__(self) -> str:
-        where = printable(self.file) if self.line is None else f"{printable(self.file)}:{self.line}"
-        return f"{where}: {self.message}"
+        place = [] if self.line is None else [self.line] if self.column is None else [self.line, self.column]
+        return f"{':'.join([printable(self.file), *map(str, place)])}: {self.message}"
 
 
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
