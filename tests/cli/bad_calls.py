@@ -233,8 +233,8 @@ DATA = [
     Call(
         "two broken lines",
         "RUN --data d.jsonl",
-        'd.jsonl:13: not valid JSON: found "}" at column 29; expected a value.\n'
-        "d.jsonl:14: not valid JSON: found a quote at column 13; expected a colon after the key.\n2 errors; nothing was written.",
+        'd.jsonl:13:29: not valid JSON: found "}" at column 29; expected a value.\n'
+        "d.jsonl:14:13: not valid JSON: found a quote at column 13; expected a colon after the key.\n2 errors; nothing was written.",
         files={"d.jsonl": rows(12) + '{"question": "a", "answer": }\n{"question" "b"}\n'},
     ),
     Call(

@@ -52,19 +52,19 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "trailing comma in object",
         "faq.jsonl",
         b'{"question": "Who?", "answer": "Me.",}\n',
-        "faq.jsonl:1: not valid JSON: a trailing comma at column 37. Remove it.",
+        "faq.jsonl:1:37: not valid JSON: a trailing comma at column 37. Remove it.",
     ),
     (
         "trailing comma array",
         "faq.jsonl",
         b'{"messages": [1, 2, ]}\n',
-        "faq.jsonl:1: not valid JSON: a trailing comma at column 19. Remove it.",
+        "faq.jsonl:1:19: not valid JSON: a trailing comma at column 19. Remove it.",
     ),
     (
         "comma after object",
         "faq.jsonl",
         (GOOD + ",\n" + GOOD + "\n").encode(),
-        ("faq.jsonl:1: not valid JSON: a comma after the object at column 38. Remove it: JSON Lines has no commas between rows."),
+        ("faq.jsonl:1:38: not valid JSON: a comma after the object at column 38. Remove it: JSON Lines has no commas between rows."),
     ),
     (
         "pretty",
@@ -84,16 +84,16 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "two objects",
         "faq.jsonl",
         (GOOD + GOOD + "\n").encode(),
-        "faq.jsonl:1: a second value starts at column 38; expected one object a line. Put a line break before it.",
+        "faq.jsonl:1:38: a second value starts at column 38; expected one object a line. Put a line break before it.",
     ),
     (
         "two objects spaced",
         "faq.jsonl",
         (GOOD + " " + GOOD + "\n").encode(),
-        "faq.jsonl:1: a second value starts at column 39; expected one object a line. Put a line break before it.",
+        "faq.jsonl:1:39: a second value starts at column 39; expected one object a line. Put a line break before it.",
     ),
-    ("text after", "faq.jsonl", (GOOD + " # ok\n").encode(), "faq.jsonl:1: not valid JSON: text after the object at column 39. Remove it."),
-    ("brace too many", "faq.jsonl", (GOOD + "}\n").encode(), "faq.jsonl:1: not valid JSON: one } too many at column 38. Remove it."),
+    ("text after", "faq.jsonl", (GOOD + " # ok\n").encode(), "faq.jsonl:1:39: not valid JSON: text after the object at column 39. Remove it."),
+    ("brace too many", "faq.jsonl", (GOOD + "}\n").encode(), "faq.jsonl:1:38: not valid JSON: one } too many at column 38. Remove it."),
     (
         "NaN",
         "faq.jsonl",
@@ -129,7 +129,7 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "faq.jsonl",
         b"{'question': 'a', 'answer': 'b'}\n",
         (
-            "faq.jsonl:1: not valid JSON: single quotes at column 2; JSON has double quotes only. "
+            "faq.jsonl:1:2: not valid JSON: single quotes at column 2; JSON has double quotes only. "
             "This may be Python's notation: write it with json.dumps."
         ),
     ),
@@ -137,15 +137,15 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "python none",
         "faq.jsonl",
         b'{"question": "a", "answer": None}\n',
-        "faq.jsonl:1: not valid JSON: None at column 29 is Python's word. Write null.",
+        "faq.jsonl:1:29: not valid JSON: None at column 29 is Python's word. Write null.",
     ),
-    ("comment", "faq.jsonl", b"// mine\n" + GOOD.encode(), "faq.jsonl:1: not valid JSON: a comment at column 1; JSON has none. Remove it."),
+    ("comment", "faq.jsonl", b"// mine\n" + GOOD.encode(), "faq.jsonl:1:1: not valid JSON: a comment at column 1; JSON has none. Remove it."),
     (
         "unclosed string",
         "faq.jsonl",
         b'{"question": "a", "answer": "b}\n',
         (
-            "faq.jsonl:1: not valid JSON: the string that starts at column 29 has no closing quote. "
+            "faq.jsonl:1:29: not valid JSON: the string that starts at column 29 has no closing quote. "
             "Close it, or write a line break inside text as \\n."
         ),
     ),
@@ -153,32 +153,32 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "cut",
         "faq.jsonl",
         GOOD.encode() + b'\n{"question": "a", "answer": \n',
-        "faq.jsonl:2: not valid JSON: it ends in the middle of a value, at column 28. The file may be cut off.",
+        "faq.jsonl:2:28: not valid JSON: it ends in the middle of a value, at column 28. The file may be cut off.",
     ),
     (
         "cut open",
         "faq.jsonl",
         b'{"messages": [\n{"messages": []}\n',
-        "faq.jsonl:1: not valid JSON: it ends in the middle of a value, at column 15. The file may be cut off.",
+        "faq.jsonl:1:15: not valid JSON: it ends in the middle of a value, at column 15. The file may be cut off.",
     ),
     (
         "raw tab",
         "faq.jsonl",
         b'{"question": "a\tb", "answer": "b"}\n',
-        "faq.jsonl:1: not valid JSON: a raw tab inside a string at column 16. Write it as \\t.",
+        "faq.jsonl:1:16: not valid JSON: a raw tab inside a string at column 16. Write it as \\t.",
     ),
     (
         "bad escape",
         "faq.jsonl",
         b'{"question": "C:\\Users", "answer": "b"}\n',
-        "faq.jsonl:1: not valid JSON: an unknown backslash escape at column 17. Write a backslash in text as \\\\.",
+        "faq.jsonl:1:17: not valid JSON: an unknown backslash escape at column 17. Write a backslash in text as \\\\.",
     ),
     (
         "missing comma",
         "faq.jsonl",
         b'{"question": "a" "answer": "b"}\n',
         (
-            "faq.jsonl:1: not valid JSON: found a quote at column 18; expected a comma or a closing bracket. "
+            "faq.jsonl:1:18: not valid JSON: found a quote at column 18; expected a comma or a closing bracket. "
             'A quote inside text is written \\".'
         ),
     ),
@@ -186,20 +186,20 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "missing colon",
         "faq.jsonl",
         b'{"question" "a"}\n',
-        "faq.jsonl:1: not valid JSON: found a quote at column 13; expected a colon after the key.",
+        "faq.jsonl:1:13: not valid JSON: found a quote at column 13; expected a colon after the key.",
     ),
     (
         "unquoted key",
         "faq.jsonl",
         b'{question: "a"}\n',
-        'faq.jsonl:1: not valid JSON: found "question" at column 2; expected a key in double quotes.',
+        'faq.jsonl:1:2: not valid JSON: found "question" at column 2; expected a key in double quotes.',
     ),
     (
         "inner quote",
         "faq.jsonl",
         b'{"question": "say "hi"", "answer": "b"}\n',
         (
-            'faq.jsonl:1: not valid JSON: found "hi" at column 20; expected a comma or a closing bracket. '
+            'faq.jsonl:1:20: not valid JSON: found "hi" at column 20; expected a comma or a closing bracket. '
             'A quote inside text is written \\".'
         ),
     ),
@@ -219,13 +219,13 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "bom in the middle",
         "faq.jsonl",
         GOOD.encode() + b"\n\xef\xbb\xbf" + GOOD.encode() + b"\n",
-        ("faq.jsonl:2: not valid JSON: a byte order mark at column 1; only the first line of a file may have one. Remove it."),
+        ("faq.jsonl:2:1: not valid JSON: a byte order mark at column 1; only the first line of a file may have one. Remove it."),
     ),
     (
         "csv as jsonl",
         "faq.jsonl",
         b"question,answer\na,b\n",
-        'faq.jsonl:1: not valid JSON: found "question" at column 1; expected a value.',
+        'faq.jsonl:1:1: not valid JSON: found "question" at column 1; expected a value.',
     ),
     (
         "array unclosed",

@@ -127,3 +127,22 @@ def test_a_file_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch, packe
         load("faq.jsonl")
     message = "it unpacks to more than 200 times its size. If that is right, unpack it yourself and pass the result."
     assert str(refused.value) == f"faq.jsonl: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("faq.jsonl", (GOOD + '\n  {"a": "é", }\n').encode(), (2, 12, 50)),
+        ("faq.jsonl", b'\xef\xbb\xbf{"a": 1} x\n', (1, 10, 12)),
+        ("faq.jsonl", (GOOD + "\n").encode() + b'{"question": "\xe9"}', (2, None, 52)),
+        ("faq.jsonl", (GOOD + "\n").encode() + b'{"question": "\0"}', (2, None, 52)),
+        ("faq.json", b'[\n{"a": "\xc3\xa9", },\n{}]', (1, None, 12)),
+        ("faq.csv", b"question,answer\na,\xe9\n", (None, None, 18)),
+        ("faq.jsonl", b"3\n", (1, None, None)),
+    ],
+)
+def test_findings_say_column_and_offset_where_they_are_known(tmp_path, monkeypatch, name, content, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    first = check(name)[0]
+    assert (first.line, first.column, first.offset) == place

@@ -61,20 +61,21 @@ def json_array(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
 def _one(path: str, number: int, element: _Element, *, blank: bool) -> Record | Finding:
     if element.raw is None:
         message = f"the record is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it."
-        return error(path, number, "line-too-long", message)
+        return error(path, number, "line-too-long", message, offset=element.start.offset)
     if blank:
-        return error(path, number, "invalid-json", "not valid JSON: nothing between two commas. Remove one.")
+        return error(path, number, "invalid-json", "not valid JSON: nothing between two commas. Remove one.", offset=element.start.offset)
     text = decoded(path, number, element.start.offset, element.raw)
     if isinstance(text, Finding):
         return text
-    return record(path, number, text, lambda position: element.start.place(text, position), unit="record")
+    start = element.start
+    return record(path, number, text, lambda position: start.place(text, position), offset=start.offset, unit="record")
 
 
 def _outside(path: str, number: int, element: _Element) -> Finding:
     """What stands after the array's end, or that the end is missing."""
     if element.raw:
         message = f"more data after the array's end, at {element.start.place('', 0)}; expected one array, or one object a line. Remove it."
-        return error(path, None, "invalid-json", message)
+        return error(path, None, "invalid-json", message, offset=element.start.offset)
     message = f"the array has no closing ]; the file ends in or after record {number + 1}. It may be cut off."
     return error(path, None, "invalid-json", message)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from .findings import Finding
-from .jsontext import JsonProblem, column, left_open, parse
+from .jsontext import JsonProblem, Place, column, left_open, parse
 from .streams import MAX_LINE_BYTES, Line, lines
 from .wording import cleaned, count, kind
 
@@ -21,9 +21,9 @@ class Record(NamedTuple):
     value: dict[str, object]
 
 
-def error(path: str, line: int | None, code: str, message: str) -> Finding:
+def error(path: str, line: int | None, code: str, message: str, *, column: int | None = None, offset: int | None = None) -> Finding:
     """An error Finding."""
-    return Finding(path, line, "error", code, message)
+    return Finding(path, line, "error", code, message, column, offset)
 
 
 def decoded(path: str, line: int, offset: int, raw: bytes) -> str | Finding:
@@ -35,23 +35,31 @@ def decoded(path: str, line: int, offset: int, raw: bytes) -> str | Finding:
         else:
             found = f"a NUL byte at byte {offset + nul} of the file"
         way_out = cleaned(path, "tr -d '\\000' < FILE")
-        return error(path, line, "nul", f"{found}. Remove it: {way_out}")
+        return error(path, line, "nul", f"{found}. Remove it: {way_out}", offset=offset + nul)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         found = f"byte {offset + problem.start} of the file (0x{raw[problem.start]:02x}) is not UTF-8"
-        return error(path, line, "not-utf8", f"{found}. Convert it: {cleaned(path, 'iconv -f WINDOWS-1252 -t UTF-8 FILE')}")
+        way_out = cleaned(path, "iconv -f WINDOWS-1252 -t UTF-8 FILE")
+        return error(path, line, "not-utf8", f"{found}. Convert it: {way_out}", offset=offset + problem.start)
 
 
-def record(path: str, line: int, text: str, place=column, *, unit: str = "line") -> Record | Finding:
-    """The object in `text`, or why there is none."""
+def record(path: str, line: int, text: str, place: Place = column, *, offset: int, unit: str = "line") -> Record | Finding:
+    """The object in `text`, or why there is none; `offset` is of the text's first byte in the file."""
     try:
         value = parse(text, place)
     except JsonProblem as problem:
-        return error(path, line, problem.code, problem.message)
+        return _finding(path, line, text, problem, offset=offset, in_line=unit == "line")
     if isinstance(value, dict):
         return Record(line, value)
     return error(path, line, "not-an-object", f"the row is {kind(value)}; expected one JSON object a {unit}.")
+
+
+def _finding(path: str, line: int, text: str, problem: JsonProblem, *, offset: int, in_line: bool) -> Finding:
+    if problem.position is None:
+        return error(path, line, problem.code, problem.message)
+    at = offset + len(text[: problem.position].encode("utf-8"))
+    return error(path, line, problem.code, problem.message, column=problem.position + 1 if in_line else None, offset=at)
 
 
 def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
@@ -64,7 +72,8 @@ def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
         if line is None:
             return
         if line.raw is None:
-            yield error(path, line.number, "line-too-long", f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it.")
+            message = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it."
+            yield error(path, line.number, "line-too-long", message, offset=line.offset)
             continue
         if not line.raw.strip(_SPACE):
             continue
@@ -72,7 +81,7 @@ def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
         if isinstance(text, Finding):
             yield text
             continue
-        result = record(path, line.number, text)
+        result = record(path, line.number, text, offset=line.offset)
         if isinstance(result, Finding) and result.code == "invalid-json" and left_open(text):
             following = next(source, None)
             pretty = following is not None and _continues(following)

@@ -19,12 +19,17 @@ Place = Callable[[int], str]
 
 
 class JsonProblem(ValueError):
-    """Why a text is not one JSON value; `code` as in Finding."""
+    """Why a text is not one JSON value; `code` as in Finding, `position` of the character where it goes wrong, if that is known."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, position: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.position = position
+
+    def behind(self, characters: int) -> JsonProblem:
+        """The same in a text with so many characters before it."""
+        return JsonProblem(self.code, self.message, None if self.position is None else self.position + characters)
 
 
 def column(position: int) -> str:
@@ -45,14 +50,14 @@ def parse(text: str, place: Place = column) -> object:
     try:
         value, end = _DECODER.raw_decode(body)
     except json.JSONDecodeError as error:
-        raise _explained(body, error, lambda position: place(start + position)) from None
+        raise _explained(body, error, lambda position: place(start + position)).behind(start) from None
     except JsonProblem:
         raise
     except ValueError:  # int() refuses more than 4,300 digits
         raise JsonProblem("number-too-long", "a number has more than 4,300 digits; write it as text.") from None
     rest = body[end:].lstrip(_SPACE)
     if rest:
-        raise _after_the_value(body, rest, lambda position: place(start + position))
+        raise _after_the_value(body, rest, lambda position: place(start + position)).behind(start)
     return value
 
 
@@ -107,19 +112,20 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
 
 
-def _problem(message: str) -> JsonProblem:
-    return JsonProblem("invalid-json", f"not valid JSON: {message}")
+def _problem(message: str, position: int) -> JsonProblem:
+    return JsonProblem("invalid-json", f"not valid JSON: {message}", position)
 
 
 def _after_the_value(body: str, rest: str, place: Place) -> JsonProblem:
-    at = place(len(body) - len(rest))
+    position = len(body) - len(rest)
+    at = place(position)
     if rest[0] in "{[":
-        return JsonProblem("two-values", f"a second value starts at {at}; expected one object a line. Put a line break before it.")
+        return JsonProblem("two-values", f"a second value starts at {at}; expected one object a line. Put a line break before it.", position)
     if rest == ",":
-        return _problem(f"a comma after the object at {at}. Remove it: JSON Lines has no commas between rows.")
+        return _problem(f"a comma after the object at {at}. Remove it: JSON Lines has no commas between rows.", position)
     if rest[0] in "}]":
-        return _problem(f"one {rest[0]} too many at {at}. Remove it.")
-    return _problem(f"text after the object at {at}. Remove it.")
+        return _problem(f"one {rest[0]} too many at {at}. Remove it.", position)
+    return _problem(f"text after the object at {at}. Remove it.", position)
 
 
 def _explained(body: str, error: json.JSONDecodeError, place: Place) -> JsonProblem:
@@ -127,19 +133,20 @@ def _explained(body: str, error: json.JSONDecodeError, place: Place) -> JsonProb
     position = error.pos
     comma = _trailing_comma(body, position)
     if comma is not None:
-        return _problem(f"a trailing comma at {place(comma)}. Remove it.")
+        return _problem(f"a trailing comma at {place(comma)}. Remove it.", comma)
     if error.msg.startswith("Unterminated string"):
         return _problem(
-            f"the string that starts at {place(position)} has no closing quote. Close it, or write a line break inside text as \\n."
+            f"the string that starts at {place(position)} has no closing quote. Close it, or write a line break inside text as \\n.",
+            position,
         )
     if error.msg.startswith("Invalid control character"):
         found = body[position]
-        return _problem(f"a raw {_control_name(found)} inside a string at {place(position)}. Write it as {_escape(found)}.")
+        return _problem(f"a raw {_control_name(found)} inside a string at {place(position)}. Write it as {_escape(found)}.", position)
     if error.msg.startswith("Invalid \\"):
-        return _problem(f"an unknown backslash escape at {place(position)}. Write a backslash in text as \\\\.")
+        return _problem(f"an unknown backslash escape at {place(position)}. Write a backslash in text as \\\\.", position)
     if position >= len(body):
-        return _problem(f"it ends in the middle of a value, at {place(len(body))}. The file may be cut off.")
-    return _problem(_unexpected(body, position, error.msg, place))
+        return _problem(f"it ends in the middle of a value, at {place(len(body))}. The file may be cut off.", len(body))
+    return _problem(_unexpected(body, position, error.msg, place), position)
 
 
 def _trailing_comma(body: str, position: int) -> int | None:

@@ -48,10 +48,10 @@ def _texts(path: str, stream: BinaryIO) -> Iterator[str]:
     for line in lines(stream):
         if line.raw is None:
             message = f"line {line.number} is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it."
-            raise _BadLine(error(path, None, "line-too-long", message))
+            raise _BadLine(error(path, None, "line-too-long", message, offset=line.offset))
         text = decoded(path, line.number, line.offset, line.raw)
         if isinstance(text, Finding):
-            raise _BadLine(error(path, None, text.code, f"line {line.number}: {text.message}"))
+            raise _BadLine(error(path, None, text.code, f"line {line.number}: {text.message}", offset=text.offset))
         yield text
 
 
