@@ -65,7 +65,7 @@ def test_the_text_has_the_table_bars_what_fits_and_the_time():
     ("plan llama31-8b --probe", 2, "--probe wants --data; it trains on the longest rows."),
     ("plan llama31-8b --probe --gpu t4 --data x", 2, "--probe wants no --gpu; it measures this machine."),
     ("plan llama31-8b --export merged", 2,
-     "--export and --eval-data want --data: what they are checked against is the data's own model and rows."),
+     "--export, --eval-data and --mix want --data: what they are checked against is the data's own model and rows."),
 ])  # fmt: skip
 def test_what_can_not_be_planned_is_refused(words: str, code: int, said: str):
     answer = call(*words.split())

@@ -206,6 +206,8 @@ def _assign(values: dict, key: str, value: object) -> str | None:
         target = target[part]
     if key == "lora.target_modules" and isinstance(value, str):
         value = [name.strip() for name in value.split(",") if name.strip()]
+    if key == "data.mix" and isinstance(value, str):
+        value = [value]
     target[parts[-1]] = value
     return None
 

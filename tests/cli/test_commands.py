@@ -15,7 +15,7 @@ import pytest
 from tests.cli.calling import ROOT, call, start
 from unsloth_ft import cli, errors
 
-TRAINING = "RECIPE --backend --data --eval-data --json --max-steps --model --offline --seed --set"
+TRAINING = "RECIPE --backend --data --eval-data --json --max-steps --mix --model --offline --seed --set"
 # Command -> its arguments (in capitals) and flags. A change here is a change of what users type.
 SURFACE = {
     "run": f"{TRAINING} --dry-run --export --out --probe",

@@ -22,8 +22,12 @@ BACKEND = click.option(
     help="Who trains; auto chooses and says why.  [default: auto]",
 )
 EVAL_DATA = click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows; else a share of the data is held out.")
-
-
+MIX = click.option(
+    "--mix",
+    multiple=True,
+    metavar="FILE:SHARE",
+    help="General rows against forgetting, as a share of all training rows, like general.jsonl:0.15; may be given again.",
+)
 PROBE = click.option("--probe", is_flag=True, help="Measure the largest batches first, in a process of its own.")
 DATA = click.option("--data", "data_files", multiple=True, required=True, metavar="FILE", help="Training rows; may be given again.")
 DATA_IF_THERE = click.option(
@@ -38,6 +42,7 @@ def training_inputs(command: Callable[..., Any], data: Callable[..., Any] = DATA
             click.argument("recipe"),
             data,
             EVAL_DATA,
+            MIX,
             MODEL,
             BACKEND,
             click.option("--max-steps", type=click.IntRange(1), metavar="N", help="Stop after N optimizer steps."),

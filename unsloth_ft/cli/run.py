@@ -81,8 +81,8 @@ def plan(exports: tuple[str, ...], probe: bool, as_json: bool, **inputs: Any) ->
         raise UserError(f"--probe wants {missing}.")
     wanted = targets.parse(exports)
     if not inputs["data_files"]:
-        if wanted or inputs["eval_data"]:
-            raise UserError("--export and --eval-data want --data: what they are checked against is the data's own model and rows.")
+        if wanted or inputs["eval_data"] or inputs["mix"]:
+            raise UserError("--export, --eval-data and --mix want --data: what they are checked against is the data's own model and rows.")
         _sketch(inputs, as_json=as_json)
         return
     _plan(inputs, wanted, None, probe=probe, as_json=as_json)
@@ -102,6 +102,7 @@ def _request(inputs: dict[str, Any]) -> Any:
         settings=tuple(inputs["settings"]),
         offline=inputs["offline"],
         gpu=inputs.get("gpu"),
+        mix=tuple(inputs.get("mix", ())),  # a run begun before --mix was there has none
     )
 
 
@@ -184,6 +185,7 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
 
         show_probe(prepared.plan.fitting, _probed(prepared), console)
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
+    local["inputs"]["mix"] = [_absolute_mix(text) for text in request.recipe.recipe.data.mix]
     try:
         result = run_all(prepared, directory, wanted, command=command, local=local, console=console, began=began)
     except Interrupted as error:
@@ -208,6 +210,12 @@ def _absolute(inputs: dict[str, Any], model: str) -> dict[str, Any]:
     changed["recipe"] = os.path.abspath(recipe) if recipe.endswith(".py") else recipe
     changed["model"] = os.path.abspath(os.path.expanduser(model)) if os.path.isdir(os.path.expanduser(model)) else inputs["model"]
     return inputs | changed | {"settings": list(inputs["settings"])}
+
+
+def _absolute_mix(text: str) -> str:
+    """`general.jsonl:0.15` with a path that holds from any working directory."""
+    path, _, share = text.rpartition(":")
+    return f"{os.path.abspath(path)}:{share}" if os.path.exists(path) else text
 
 
 def _stem(file: str) -> str:

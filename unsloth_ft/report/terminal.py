@@ -15,6 +15,7 @@ from unsloth_ft.record import RunDirectory
 from unsloth_ft.report import wording
 
 if TYPE_CHECKING:
+    from unsloth_ft.data.mixing import Mixed
     from unsloth_ft.evaluate.compare import Comparison
     from unsloth_ft.export.preflight import Stage
     from unsloth_ft.plan import Plan
@@ -31,8 +32,19 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     console.print(plan_table(prepared.plan))
     console.print(f"base model {prepared.base.model}, from {prepared.base.source}", highlight=False)
     console.print(f"held out: {len(prepared.held_out_rows)} rows ({prepared.held_out_from})", highlight=False)
+    for part in prepared.mixed:
+        console.print(mixed_line(part, len(prepared.train), prepared.recipe.train.seed), highlight=False, markup=False)
     show_xray(prepared.xray, console)
     show_warnings(prepared.warnings, console)
+
+
+def mixed_line(part: Mixed, train_rows: int, seed: int) -> str:
+    """How many general rows, of which file, and why."""
+    rows = wording.count(part.facts.rows, "row")
+    return (
+        f"mixed in: {len(part.rows):,} of the {rows} of {part.facts.path} ({part.share:g} of the {train_rows:,} training rows, drawn by "
+        f"seed {seed}), so that general skills are rehearsed and not forgotten"
+    )
 
 
 def show_warnings(warnings: Sequence[str], console: Console) -> None:
