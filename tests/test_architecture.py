@@ -100,7 +100,7 @@ def test_an_import_that_points_back_would_be_seen(tmp_path: Path):
     assert ("train.loop", "backends.third_party") in OWN
     assert "unsloth_ft.train.checkpoints" in set(imports(folder / "loop.py"))  # inside a function
     assert not any(imported.startswith("prepare") for module, imported in OWN if module == "report.terminal")  # for type checkers only
-    assert ("data", "errors.UserError") in OWN  # relative
+    assert ("data.examination", "errors.UserError") in OWN  # relative
 
 
 def test_unsloth_is_imported_in_one_file_only():

@@ -139,9 +139,9 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         hardware.pin(machine)
     backend_of(request, machine, None)  # refuses what can't run here before anything is fetched
     dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
-    train, held_out, held_out_from, findings = _held_out(request, dataset)
+    train, held_out, held_out_from, found = _held_out(request, dataset)
     mixed, more = _mixed(request, train, held_out)
-    train, findings = (*train, *(row for part in mixed for row in part.rows)), [*findings, *more]
+    train, found = (*train, *(row for part in mixed for row in part.rows)), [*found, *more]
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
     chosen = backend_of(request, machine, facts.architecture)
@@ -179,7 +179,7 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         xray=seen,
         plan=plan,
         backend=backend,
-        warnings=(*map(str, findings), *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
+        warnings=(*found, *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
         mixed=mixed,
     )
 
@@ -255,44 +255,44 @@ def data_record(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...], str, list[data.Finding]]:
+def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...], str, list[str]]:
     recipe = request.recipe.recipe
-    findings = [finding for finding in dataset.findings if finding.severity == "warning"]
+    warnings = dataset.findings.of("warning").lines
     if not request.eval_data:
         parts = data.split(dataset.conversations, share=recipe.data.held_out, seed=recipe.train.seed)
         return (
             parts.train,
             parts.held_out,
             f"{recipe.data.held_out:.0%} of the rows, split by question with seed {recipe.train.seed}",
-            findings,
+            warnings,
         )
     evaluation = data.load(request.eval_data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
-    leaks = data.leaks(dataset.conversations, evaluation.conversations, allow_leak=recipe.data.allow_leak)
-    data.raise_errors(leaks)
-    findings += [finding for finding in (*evaluation.findings, *leaks) if finding.severity == "warning"]
+    leaks = data.collected(data.leaks(dataset.conversations, evaluation.conversations, allow_leak=recipe.data.allow_leak))
+    leaks.raise_errors()
+    warnings += [*evaluation.findings.of("warning").lines, *leaks.of("warning").lines]
     names = ", ".join(Path(file.path).name for file in evaluation.files)
-    return dataset.conversations, evaluation.conversations, names, findings
+    return dataset.conversations, evaluation.conversations, names, warnings
 
 
 def _mixed(
     request: Request, train: Sequence[Conversation], held_out: Sequence[Conversation]
-) -> tuple[tuple[mixing.Mixed, ...], list[data.Finding]]:
+) -> tuple[tuple[mixing.Mixed, ...], list[str]]:
     """The general rows and the warnings about them. They have their own column names: `data.columns` are those of --data.
 
     Raises UserError when a file has too few rows, or holds a held-out question.
     """
     recipe = request.recipe.recipe
     wanted = mixing.parts(recipe.data.mix)
-    found, findings = [], []
+    found, warnings = [], []
     for part, rows in zip(wanted, mixing.wanted_rows(wanted, len(train)), strict=True):
         dataset = data.load([part.path], roles=recipe.data.roles, offline=request.offline)
         enough_for = mixing.largest_share(wanted, part, len(train), len(dataset.conversations))
         found.append(mixing.draw(dataset, part, rows, largest_share=enough_for, seed=recipe.train.seed))
-        findings += dataset.findings
+        warnings += dataset.findings.of("warning").lines
     drawn = [row for part in found for row in part.rows]
-    leaks = data.leaks(drawn, held_out, allow_leak=recipe.data.allow_leak)
-    data.raise_errors(leaks)
-    return tuple(found), [finding for finding in (*findings, *leaks) if finding.severity == "warning"]
+    leaks = data.collected(data.leaks(drawn, held_out, allow_leak=recipe.data.allow_leak))
+    leaks.raise_errors()
+    return tuple(found), [*warnings, *leaks.of("warning").lines]
 
 
 def _warnings(seen: xray.XRay, which: str) -> list[str]:

@@ -21,7 +21,7 @@ SURFACE = {
     "run": f"{TRAINING} --dry-run --export --out --probe",
     "resume": "NAME --json --offline",
     "plan": f"{TRAINING} --export --gpu --probe",
-    "data check": "FILES --json --offline --set",
+    "data check": "FILES --eval-data --json --offline --set",
     "data preview": "FILE --json --model --offline --recipe --rows --set",
     "recipes list": "--json",
     "recipes show": "NAME --json --set",
@@ -178,7 +178,7 @@ def test_the_program_runs_as_a_module_and_by_its_name(work: Path):
     [
         ("recipes list --json", list),
         ("recipes show qwen3-8b --set lora.r=4 --json", dict),
-        ("data check faq.jsonl --json", list),
+        ("data check faq.jsonl --json", dict),
         ("runs list --json", list),
     ],
 )

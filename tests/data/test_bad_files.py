@@ -8,7 +8,7 @@ from tests.data.bad_rows import BAD_ROWS
 from tests.data.bad_syntax import BAD_SYNTAX
 from tests.data.bad_tables import BAD_TABLES
 from tests.data.building import GOOD, lines, qa
-from unsloth_ft.data import check, load
+from unsloth_ft.data import check, examine, load
 from unsloth_ft.errors import UserError
 
 CASES = [*BAD_SYNTAX, *BAD_ROWS, *BAD_TABLES]
@@ -146,3 +146,12 @@ def test_findings_say_column_and_offset_where_they_are_known(tmp_path, monkeypat
     (tmp_path / name).write_bytes(content)
     first = check(name)[0]
     assert (first.line, first.column, first.offset) == place
+
+
+def test_findings_of_one_kind_are_kept_to_ten_whatever_their_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_bytes(lines(*[qa(f"q{number}", "") for number in range(25)], qa()))
+    found = examine("faq.jsonl")
+    (kind,) = found.findings.kinds
+    assert (found.rows, kind.code, kind.count, [finding.line for finding in kind.first]) == (1, "empty-content", 25, list(range(1, 11)))
+    assert kind.lines[-1] == "  and 15 more of this kind, 25 in all"

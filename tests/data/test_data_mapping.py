@@ -85,7 +85,7 @@ def test_roles_are_mapped_when_asked(saved):
     path = saved(chat(("Kunde", "Who?"), ("bot", "Me.")))
     dataset = load(path, roles={"Kunde": "user", "bot": "assistant"})
     assert turns(dataset) == [[("user", "Who?"), ("assistant", "Me.")]]
-    assert dataset.findings == ()
+    assert tuple(dataset.findings) == ()
 
 
 def test_role_mapped_to_no_role_is_refused():

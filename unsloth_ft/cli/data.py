@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from unsloth_ft.cli import options
+from unsloth_ft.cli.data_check import check
 
 if TYPE_CHECKING:
     from unsloth_ft.chat import Row
@@ -18,32 +18,7 @@ def data() -> None:
     """Check a data file, or see it as the model will."""
 
 
-@data.command()
-@click.argument("files", nargs=-1, required=True)
-@options.SET
-@options.OFFLINE
-@options.JSON
-def check(files: tuple[str, ...], settings: tuple[str, ...], offline: bool, as_json: bool) -> None:
-    """Say what is wrong with FILES, line by line. Needs no model; exit 2 when `run` would refuse them."""
-    from unsloth_ft import catalog
-    from unsloth_ft import data as reading
-    from unsloth_ft.recipe import Recipe
-
-    recipe = catalog.override(Recipe(model="any"), settings)
-    found = reading.check(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
-    if as_json:
-        options.print_json([asdict(finding) for finding in found])
-    errors = [finding for finding in found if finding.severity == "error"]
-    if errors:
-        if as_json:
-            raise SystemExit(2)
-        reading.raise_errors(found)
-    if as_json:
-        return
-    for finding in found:
-        click.echo(f"{finding.severity}: {finding}", err=finding.severity != "note")
-    dataset = reading.load(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
-    click.echo(f"{len(dataset.conversations)} rows of shape {dataset.shape}, sha256 {dataset.sha256[:12]}: no errors, {len(found)} remarks")
+data.add_command(check)
 
 
 @data.command()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .conversation import Conversation, Message
-from .findings import Finding
+from .findings import Findings
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Dataset:
     """
 
     conversations: tuple[Conversation, ...]
-    findings: tuple[Finding, ...]
+    findings: Findings
     shape: str
     files: tuple[FileFacts, ...]
 
