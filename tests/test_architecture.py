@@ -28,6 +28,7 @@ STAGES = (
 ALLOWED_BACK = {
     ("export.pipeline", "report.terminal"),  # an export is told while it is made; all words for the terminal are in one place
     ("train.trainer", "evaluate.losses"),  # the loss that chooses the best checkpoint is the one that the verdict is made of
+    ("train.before", "evaluate.losses"),
 }
 VALUES = ("errors", "recipe", "catalog", "hardware", "order", "plan", "record", "base_model", "prepare", "begin", "run", "reopen", "chat", "xray",
           "data", "backends", "export.pipeline", "export.targets", "report.terminal", "bench.case", "bench.measurement", "bench.runner", "cli", "cli.bench")  # fmt: skip

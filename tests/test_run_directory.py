@@ -16,6 +16,7 @@ import pytest
 from tests.cli.calling import QUICK, ROOT, Answer, call, rows, snapshot
 from unsloth_ft import begin
 from unsloth_ft.errors import UserError
+from unsloth_ft.evaluate.losses import row_losses
 from unsloth_ft.record import RunDirectory
 
 CANARIES = {
@@ -67,6 +68,11 @@ def files(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file()]
 
 
+def curve_begins(directory: RunDirectory) -> float:
+    """The eval loss before the first step."""
+    return json.loads(directory.metrics_file.read_text(encoding="utf-8").splitlines()[0])["eval_loss"]
+
+
 def learned(directory: Path) -> dict[str, str]:
     """What must not change when a finished run is visited again: all but the times in the record and the page made from it."""
     return {
@@ -93,6 +99,7 @@ def test_a_run_leaves_its_record_metrics_adapter_evaluation_and_report(place: Pa
     assert known["recipe"]["name"] == "smollm2-135m" and known["seeds"] == {"train": 3407}
     assert [file["name"] for file in known["data"]["files"]] == ["faq.jsonl"]
     assert known["training"]["steps"] == 3 and known["evaluation"]["rows"] == 4
+    assert known["evaluation"]["before"]["loss"] == known["training"]["first_eval_loss"] == curve_begins(directory)
     for path in (
         directory.metrics_file,
         directory.report,
@@ -100,6 +107,20 @@ def test_a_run_leaves_its_record_metrics_adapter_evaluation_and_report(place: Pa
         directory.evaluation / "answers.jsonl",
     ):
         assert path.stat().st_size > 0
+
+
+def test_the_base_s_losses_are_computed_once_where_the_held_out_rows_are_split_off_too(place: Path):
+    with mock.patch("unsloth_ft.evaluate.compare.row_losses", wraps=row_losses) as computed:
+        home = place.parent
+        answer = call(
+            "run", "smollm2-135m", "--data", f"{home}/data/faq.jsonl", "--model", f"{home}/model", "--out", "runs/split", *QUICK,
+            "--set", "data.held_out=0.4",
+        )  # fmt: skip
+    assert answer.code == 0, answer.err
+    directory = RunDirectory(place / "runs/split")
+    known = directory.read()
+    assert computed.call_count == 1  # the tuned model's
+    assert known["evaluation"]["before"]["loss"] == known["training"]["first_eval_loss"] == curve_begins(directory)
 
 
 def test_the_record_names_no_absolute_path_and_no_user(place: Path):
@@ -294,8 +315,11 @@ def test_a_failed_run_keeps_its_reason_and_the_same_command_goes_on(place: Path)
     assert (answer.code, answer.out) == (2, "")
     assert (directory.read()["status"], directory.read()["error"]) == ("failed", "model: not today")
     assert call("runs", "show", "later").out.endswith("error: model: not today\n")
+    trained = directory.read()["training"]
     assert run(place, out="runs/later").code == 0
-    assert (directory.read()["status"], directory.read()["error"]) == ("done", None)
+    known = directory.read()
+    assert (known["status"], known["error"], known["training"]) == ("done", None, trained)
+    assert known["evaluation"]["before"]["loss"] == trained["first_eval_loss"]
 
 
 def test_a_kill_shows_as_stopped_in_the_list(place: Path):

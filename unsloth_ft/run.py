@@ -96,6 +96,7 @@ def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console, *
 def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, console: Console) -> None:
     """Before against after on the held-out rows."""
     from unsloth_ft.evaluate.compare import compare
+    from unsloth_ft.train import before
 
     if model is None:
         return
@@ -109,6 +110,7 @@ def prove(prepared: Prepared, directory: RunDirectory, model: PeftModel | None, 
         conversations=prepared.held_out,
         rows=prepared.held_out_rows,
         chat=prepared.chat,
+        losses_before=before.read(directory, rows=len(prepared.held_out_rows), loss=directory.read()["training"]["first_eval_loss"]),
     )
     directory.evaluation.mkdir(exist_ok=True)
     folders = directory.private_folders()

@@ -17,6 +17,7 @@ from typing import Any
 from tests.train.setting import Setting, setting
 from unsloth_ft import backends
 from unsloth_ft.record import RunDirectory, sha256
+from unsloth_ft.train import before
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
 
@@ -62,6 +63,7 @@ def outcome(out: Path) -> dict[str, Any]:
     return {
         "adapter": sha256(out / "adapter" / "adapter_model.safetensors"),
         "curve": [[line["step"], line.get("loss", line.get("eval_loss"))] for line in lines],
+        "losses before": sha256(before.file(RunDirectory(out))),
         "left_over": sorted(path.name for path in out.iterdir()),
     }
 

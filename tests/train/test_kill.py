@@ -26,15 +26,15 @@ def kill(model: Path, work: Path, *, count: int, seed: int) -> dict[str, Any]:
 
 def check(found: dict[str, Any]) -> None:
     assert found["status"] == 0
-    assert found["straight"]["left_over"] == ["adapter", "checkpoints", "metrics.jsonl"]
+    assert found["straight"]["left_over"] == ["adapter", "checkpoints", "eval", "metrics.jsonl"]
     assert [step for step, _ in found["straight"]["curve"]] == [0, 1, 2, 2, 3, 4, 4]
     for case in found["cases"]:
         assert case["killed"] == signal.SIGKILL, case["point"]
         assert case["ended"] == 0, case["point"]
         # run.json is there when a warning was written, a temporary file when the kill hit the rewriting of metrics.jsonl.
         left_over = [name for name in case["outcome"].pop("left_over") if name != "run.json" and not name.startswith(".metrics.jsonl.")]
-        assert left_over == ["adapter", "checkpoints", "metrics.jsonl"], case["point"]
-        assert case["outcome"] == {key: found["straight"][key] for key in ("adapter", "curve")}, case["point"]
+        assert left_over == ["adapter", "checkpoints", "eval", "metrics.jsonl"], case["point"]
+        assert case["outcome"] == {key: found["straight"][key] for key in ("adapter", "curve", "losses before")}, case["point"]
 
 
 def test_eight_kills_lose_nothing(family_dir: Callable[[str], Path], tmp_path: Path):

@@ -87,14 +87,18 @@ def compare(
     conversations: Sequence[Conversation],
     rows: Sequence[Row],
     chat: Chat,
+    losses_before: Sequence[RowLoss] | None = None,
 ) -> Comparison:
-    """Losses and greedy answers of the base (adapter off) and of the tuned model (adapter on)."""
+    """Losses and greedy answers of the base (adapter off) and of the tuned model (adapter on).
+
+    `losses_before`: the base's, where they are known already (`before`); None: they are computed.
+    """
     from unsloth_ft.train.loop import answer_tokens, autocast_dtype, evaluation_tokens
 
     asked, prompts, expected = questions(conversations, chat, limit=recipe.evaluate.answers, longest=plan.max_seq_length.value)
 
-    def side() -> tuple[list[RowLoss], list[Answer]]:
-        losses = row_losses(
+    def losses() -> list[RowLoss]:
+        return row_losses(
             model,
             rows,
             batch_tokens=evaluation_tokens(plan),
@@ -102,12 +106,15 @@ def compare(
             padding_id=chat.padding_id,
             autocast=autocast_dtype(plan),
         )
-        return losses, greedy(model, chat, prompts, max_new_tokens=recipe.evaluate.max_new_tokens, batch_tokens=answer_tokens(plan))
+
+    def answers() -> list[Answer]:
+        return greedy(model, chat, prompts, max_new_tokens=recipe.evaluate.max_new_tokens, batch_tokens=answer_tokens(plan))
 
     with third_party(), backend.inference(model):
         with model.disable_adapter():
-            losses_before, answers_before = side()
-        losses_after, answers_after = side()
+            losses_before = losses() if losses_before is None else losses_before
+            answers_before = answers()
+        losses_after, answers_after = losses(), answers()
     difference = bootstrap(losses_before, losses_after, samples=recipe.evaluate.bootstrap_samples, seed=recipe.train.seed)
     pairs = tuple(
         Pair(

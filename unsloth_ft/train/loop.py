@@ -77,6 +77,7 @@ def train(
     Raises GateError when loss or gradient is no number, MachineError when memory or disk is full, Interrupted on a signal.
     """
     from unsloth_ft.train import checkpoints, memory, progress, reporters
+    from unsloth_ft.train.before import Before
     from unsloth_ft.train.timing import Timing
 
     reporters.check(recipe.train.report_to)
@@ -89,7 +90,7 @@ def train(
         trainer = make_trainer(
             model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None
         )
-        watching = (metrics, progress.EarlyStopping(recipe.train.early_stopping_patience), timing)
+        watching = (metrics, Before(run, trainer), progress.EarlyStopping(recipe.train.early_stopping_patience), timing)
         _train(trainer, watching, plan=plan, checkpoint=checkpoint, console=console)
         state, in_model = trainer.state, trainer.state.global_step
     else:

@@ -23,7 +23,7 @@ from unsloth_ft import order
 from unsloth_ft.backends import Backend
 from unsloth_ft.chat import Row
 from unsloth_ft.errors import GateError, MachineError
-from unsloth_ft.evaluate.losses import row_losses, total
+from unsloth_ft.evaluate.losses import RowLoss, row_losses, total
 from unsloth_ft.hardware import disk_free_bytes
 from unsloth_ft.outlook import CHECKPOINT_BYTES
 from unsloth_ft.train import checkpoints
@@ -36,7 +36,8 @@ class Trainer(SFTTrainer):
     """One loop for all backends. `rows` and `held_out` are tokenized already; nothing is rendered or cut here.
 
     `padding_free` lays a micro-batch's rows end to end; `packed_length` besides packs them, best fit, into sequences of so many
-    tokens, each of which counts as one row. `step_tokens` counts the step's real tokens; `micro_batches` holds its (rows, loss).
+    tokens, each of which counts as one row. `step_tokens` counts the step's real tokens; `micro_batches` holds its (rows, loss);
+    `losses` are the held-out rows' of the last evaluation.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Trainer(SFTTrainer):
         self.checkpoints_kept = 2
         self.micro_batches: list[tuple[list[Row], torch.Tensor]] = []
         self.step_tokens = 0
+        self.losses: list[RowLoss] = []
         trained = [(parameter, parameter.data) for parameter in kwargs["model"].parameters() if parameter.requires_grad]
         super().__init__(
             # TRL takes nothing but a datasets.Dataset, and looks at its first row.
@@ -132,7 +134,7 @@ class Trainer(SFTTrainer):
         Raises GateError when it is no number.
         """
         training = self.model.training
-        losses = row_losses(
+        self.losses = losses = row_losses(
             self.model,
             self.held_out,
             batch_tokens=self.evaluation_tokens,
