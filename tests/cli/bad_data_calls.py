@@ -57,4 +57,69 @@ MIX = [
     ),
 ]
 
-CALLS = [*MIX]
+SPLIT = [
+    Call("a split to nowhere", "data split faq.jsonl", "missing option '--out'. `unsloth-ft data split --help` shows all."),
+    Call(
+        "a split by share and by number",
+        "data split faq.jsonl --out parts --share 0.2 --rows 3",
+        "--share and --rows both say how much to hold out; expected one of them.",
+    ),
+    Call(
+        "a share of all",
+        "data split faq.jsonl --out parts --share 1",
+        "invalid value for '--share': 1.0 is not in the range 0<x<1. `unsloth-ft data split --help` shows all.",
+    ),
+    Call(
+        "a share that is no number",
+        "data split faq.jsonl --out parts --share nan",
+        "the held-out share is nan; expected a number between 0 and 1, such as 0.1.",
+    ),
+    Call(
+        "all rows held out",
+        "data split faq.jsonl --out parts --rows 12",
+        "--rows 12: there are 12 rows; expected fewer, to leave some to train on.",
+    ),
+    Call(
+        "a split where one is already",
+        "data split faq.jsonl --out parts",
+        "--out parts/held_out.jsonl: already there, and never written over. Name a new file, or remove that one.",
+        files={"parts/held_out.jsonl": "x"},
+    ),
+    Call(
+        "a split over its own input",
+        "data split parts/train.jsonl --out parts",
+        "--out parts/train.jsonl: this is an input, which is never written over. Name a new file.",
+        files={"parts/train.jsonl": rows(3)},
+    ),
+    Call(
+        "a split into a file",
+        "data split faq.jsonl --out eval.jsonl",
+        "--out eval.jsonl: a file; expected a folder, or the name of a new one.",
+    ),
+    Call(
+        "a split into a folder of a folder that isn't there",
+        "data split faq.jsonl --out some/where",
+        "--out some/where: there is no folder some. Make it first.",
+    ),
+    Call(
+        "a split of one question",
+        "data split same.jsonl --out parts",
+        "same.jsonl: 2 rows with one and the same question; a held-out split needs at least 2 rows with different questions. "
+        "Add rows, or pass --eval-data FILE with questions to measure on.",
+        files={"same.jsonl": row("A?", "1") + row("a", "2")},
+    ),
+    Call(
+        "a split of broken rows",
+        "data split broken.jsonl --out parts",
+        'broken.jsonl:2: "answer" is empty; expected text. Fill it in, or remove the row.',
+        files={"broken.jsonl": row("A?", "1") + row("B?", "")},
+    ),
+    Call(
+        "a split of rendered text and messages together",
+        "data split faq.jsonl text.jsonl --out parts",
+        "rows of rendered text and of question/answer; expected one kind. Split each alone.",
+        files={"text.jsonl": '{"text": "Hello."}\n'},
+    ),
+]
+
+CALLS = [*MIX, *SPLIT]

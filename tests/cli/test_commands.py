@@ -23,6 +23,7 @@ SURFACE = {
     "plan": f"{TRAINING} --export --gpu --probe",
     "data check": "FILES --eval-data --json --offline --set",
     "data preview": "FILE --json --model --offline --recipe --rows --set",
+    "data split": "FILES --json --offline --out --rows --seed --set --share",
     "recipes list": "--json",
     "recipes show": "NAME --json --set",
     "eval": "RUN --data --json --model --offline",

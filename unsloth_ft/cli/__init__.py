@@ -17,7 +17,7 @@ COMMANDS = {
     "run": ("run", "run", "Train, prove, export and report, from one data file."),
     "resume": ("run", "resume", "Go on with a run where it stopped."),
     "plan": ("run", "plan", "Show every value a run would use, with its reason."),
-    "data": ("data", "data", "Check a data file, or see it as the model will."),
+    "data": ("data", "data", "Check, repair, split a data file, or see it as the model will."),
     "recipes": ("recipes", "recipes", "List the recipes, or show one."),
     "eval": ("results", "evaluate", "Score a run's adapter on other questions, before against after."),
     "chat": ("results", "chat", "Ask a trained model, in llama.cpp or with its adapter."),

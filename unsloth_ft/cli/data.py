@@ -8,6 +8,7 @@ import click
 
 from unsloth_ft.cli import options
 from unsloth_ft.cli.data_check import check
+from unsloth_ft.cli.data_split import split
 
 if TYPE_CHECKING:
     from unsloth_ft.chat import Row
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Check a data file, or see it as the model will."""
+    """Check a data file, repair it, split it, or see it as the model will."""
 
 
 data.add_command(check)
+data.add_command(split)
 
 
 @data.command()

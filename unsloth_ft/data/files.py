@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MachineError
+from . import hub
 from .findings import Finding
 from .jsonarray import json_array
 from .jsonfiles import Record, error, json_lines
@@ -168,16 +169,35 @@ def _parquet(path: str, head: bytes) -> Iterator[Record | Finding]:
 
 
 def _text_items(path: str, head: bytes, stream) -> Iterator[Record | Finding]:
-    named = format_of(path)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
-    if named in ("csv", "tsv"):
-        yield from csv_rows(path, stream, tabs=named == "tsv")
-    elif named is None and not start.startswith((b"{", b"[")):
+    layout = text_layout(path, head)
+    if layout in ("csv", "tsv"):
+        yield from csv_rows(path, stream, tabs=layout == "tsv")
+    elif layout is None:
         yield error(path, None, "unknown-format", f"the format can't be told from the name; expected {FORMATS}.")
-    elif start.startswith(b"[") and start[1:].lstrip(b" \t\r\n")[:1] in (b"{", b"]", b""):
+    elif layout == "array":
         yield from json_array(path, stream)
     else:
         yield from json_lines(path, stream)
+
+
+def text_layout(name: str, head: bytes) -> str | None:
+    """'csv', 'tsv', 'array' or 'lines', by the name and the first bytes of a text; None when neither says."""
+    named = format_of(name)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    if named in ("csv", "tsv"):
+        return named
+    if named is None and not start.startswith((b"{", b"[")):
+        return None
+    return "array" if start.startswith(b"[") and start[1:].lstrip(b" \t\r\n")[:1] in (b"{", b"]", b"") else "lines"
+
+
+def holds_json_lines(path: str) -> bool:
+    """Whether a file that can be read has one row of JSON a line."""
+    if hub.is_hub(path):
+        return False
+    with open_stream(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    return format_of(path) != "parquet" and not head.startswith(PARQUET_MAGIC) and text_layout(path, head) == "lines"
 
 
 def _not_text(path: str, head: bytes) -> Finding | None:

@@ -19,8 +19,8 @@ class Split:
     held_out: tuple[Conversation, ...]
 
 
-def split(conversations: Sequence[Conversation], *, share: float = 0.1, seed: int) -> Split:
-    """Hold out about `share` of the rows, at least one, never more than asked unless every group of one question is larger.
+def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: int | None = None, seed: int) -> Split:
+    """Hold out about `share` of the rows (or a number of `rows`), at least one, never more than asked unless every group of one question is larger.
 
     Rows with the same normalised question stay together. Questions are drawn in the order of a hash of the seed and the question,
     so shuffling the file, or adding a row, leaves the other rows' order of being drawn as it was.
@@ -35,7 +35,7 @@ def split(conversations: Sequence[Conversation], *, share: float = 0.1, seed: in
         groups[question] = groups.get(question, 0) + 1
     if len(groups) < 2:
         raise UserError(_too_few(conversations))
-    held = _drawn(groups, wanted=max(1, round(share * len(questions))), seed=seed)
+    held = _drawn(groups, wanted=rows or max(1, round(share * len(questions))), seed=seed)
     pairs = list(zip(conversations, questions, strict=True))
     return Split(
         train=tuple(conversation for conversation, question in pairs if question not in held),

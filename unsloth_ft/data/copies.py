@@ -1,0 +1,136 @@
+"""New data files beside the old ones: a place that may be written, rows as lines, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+from ..errors import MachineError, UserError
+from .conversation import Conversation, Message
+from .wording import printable, quote
+
+
+class NewFile:
+    """A file under a temporary name until `keep`; it counts its lines and hashes its bytes while they are written."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lines = 0
+        folder, name = os.path.split(path)
+        self.temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+        self._digest = hashlib.sha256()
+        self._file = open(self.temporary, "xb")  # noqa: SIM115  open until it is kept or dropped
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, line: bytes) -> None:
+        """One line with its line break."""
+        self._file.write(line)
+        self._digest.update(line)
+        self.lines += 1
+
+    def flush(self) -> None:
+        """All lines are on the disk, still under the temporary name."""
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def keep(self) -> None:
+        """The file gets its name. Raises: FileExistsError when another process took the name in the meantime."""
+        self.flush()
+        os.link(self.temporary, self.path)  # unlike a rename it never replaces what is there
+        os.unlink(self.temporary)
+
+    def drop(self) -> None:
+        """Nothing is left, whether it was kept or not under way."""
+        self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.temporary)
+
+
+@contextlib.contextmanager
+def new_files(paths: Sequence[str]) -> Iterator[list[NewFile]]:
+    """The files, kept together at the end, or none of them when anything is raised.
+
+    Raises: MachineError when they can't be written, UserError when one appeared while they were written.
+    """
+    try:
+        with contextlib.ExitStack() as undo:
+            opened = []
+            for path in paths:
+                opened.append(NewFile(path))
+                undo.callback(opened[-1].drop)
+            yield opened
+            for file in opened:
+                file.flush()
+            for file in opened:
+                file.keep()
+                undo.callback(os.unlink, file.path)
+            _sync_folder(paths[0])
+            undo.pop_all()
+    except FileExistsError as error:
+        raise UserError(f"{printable(str(error.filename2 or error.filename))}: it appeared while this ran. Name another file.") from None
+    except OSError as error:
+        raise MachineError(f"{printable(paths[0])}: could not be written: {error.strerror}. Nothing of it is left.") from None
+
+
+def refuse_target(path: str, inputs: Sequence[str], option: str) -> None:
+    """Raises UserError where a new file can't be: over an input, whatever its name, over any other file, or in no folder."""
+    if "\0" in path or not os.path.basename(path):
+        raise UserError(f"{option} {quote(path)}: expected the name of a new file.")
+    same = next((given for given in inputs if _same(path, given)), None)
+    if same is not None:
+        way = "" if same == path else f" (as {printable(same)})"
+        raise UserError(f"{option} {printable(path)}: this is an input{way}, which is never written over. Name a new file.")
+    if os.path.lexists(path):
+        raise UserError(f"{option} {printable(path)}: already there, and never written over. Name a new file, or remove that one.")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise UserError(f"{option} {printable(path)}: there is no folder {quote(folder)}. Make it first.")
+
+
+def as_line(row: dict[str, object]) -> bytes:
+    """A row as one line of JSON, in UTF-8 and with its line break."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def as_row(conversation: Conversation) -> dict[str, object]:
+    """A conversation as the row that is read as it: `messages` (or `text`), with tools, calls and weights where it has them."""
+    if conversation.text is not None:
+        return {"text": conversation.text}
+    row: dict[str, object] = {"messages": [_as_object(message) for message in conversation.messages]}
+    if conversation.tools is not None:
+        row["tools"] = json.loads(conversation.tools)
+    return row
+
+
+def _as_object(message: Message) -> dict[str, object]:
+    found: dict[str, object] = {"role": message.role, "content": message.content}
+    if message.tool_calls is not None:
+        found["tool_calls"] = json.loads(message.tool_calls)
+    if message.tool_call_id is not None:
+        found["tool_call_id"] = message.tool_call_id
+    if not message.learned:
+        found["weight"] = 0
+    return found
+
+
+def _same(path: str, other: str) -> bool:
+    if os.path.abspath(path) == os.path.abspath(other) or os.path.realpath(path) == os.path.realpath(other):
+        return True
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def _sync_folder(path: str) -> None:
+    """The names are on the disk too: else a power loss could take a file that was said to be there."""
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

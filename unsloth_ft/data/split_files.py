@@ -1,0 +1,106 @@
+"""A held-out split as two files, each row with the bytes that it had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ..errors import UserError
+from . import files
+from .conversation import Conversation
+from .copies import NewFile, as_line, as_row, new_files, refuse_target
+from .dataset import Dataset, conversations_sha256
+from .split import split
+from .streams import lines, open_stream
+from .wording import count, printable
+
+NAMES = ("train.jsonl", "held_out.jsonl")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two files. `sha256` is of its bytes; `conversations_sha256` names the rows whatever their format, as run.json does."""
+
+    path: str
+    rows: int
+    sha256: str
+    conversations_sha256: str
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """What was written; `rewritten` names the inputs whose rows are no lines of JSON, and got one each."""
+
+    train: Side
+    held_out: Side
+    rewritten: tuple[str, ...]
+
+
+def targets(folder: str, inputs: Sequence[str]) -> tuple[str, str]:
+    """The two paths in `folder`. Raises UserError where one can't be written, or where the folder is none."""
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise UserError(f"--out {printable(folder)}: a file; expected a folder, or the name of a new one.")
+    above = os.path.dirname(folder.rstrip("/")) or "."
+    if not os.path.isdir(above):
+        raise UserError(f"--out {printable(folder)}: there is no folder {printable(above)}. Make it first.")
+    train, held_out = (os.path.join(folder, name) for name in NAMES)
+    if os.path.isdir(folder):
+        for path in (train, held_out):
+            refuse_target(path, inputs, "--out")
+    return train, held_out
+
+
+def write(dataset: Dataset, folder: str, *, share: float = 0.1, rows: int | None = None, seed: int) -> SplitFiles:
+    """Splits as `run` does and writes both sides; a share, or a number of rows. No question is on both sides.
+
+    Raises: UserError for a split that is none, MachineError when the files can't be written.
+    """
+    paths = targets(folder, [file.path for file in dataset.files])
+    total = len(dataset.conversations)
+    if rows is not None and rows >= total > 0:
+        raise UserError(f"--rows {rows}: there {'is' if total == 1 else 'are'} {count(total, 'row')}; expected fewer, to leave some to train on.")
+    parts = split(dataset.conversations, share=share, rows=rows, seed=seed)
+    held = {(row.file, row.line) for row in parts.held_out}
+    sources = {file.path: _is_json_lines(file.path, dataset) for file in dataset.files}
+    with ExitStack() as undo:
+        if not os.path.isdir(folder):
+            os.mkdir(folder)
+            undo.callback(os.rmdir, folder)
+        with new_files(paths) as both:
+            for conversation, line in _lines(dataset, sources):
+                both[(conversation.file, conversation.line) in held].write(line)
+        undo.pop_all()
+    train, held_out = (_side(file, side) for file, side in zip(both, (parts.train, parts.held_out), strict=True))
+    return SplitFiles(train, held_out, tuple(path for path, kept in sources.items() if not kept))
+
+
+def _side(file: NewFile, rows: Sequence[Conversation]) -> Side:
+    return Side(file.path, file.lines, file.sha256, conversations_sha256(rows))
+
+
+def _is_json_lines(path: str, dataset: Dataset) -> bool:
+    """Whether rows keep their bytes: those of JSON Lines, unless files of several shapes come together, which no file may."""
+    shapes = dataset.shape.split(" + ")
+    if len(shapes) > 1 and "text" in shapes:
+        raise UserError(f"rows of rendered text and of {next(shape for shape in shapes if shape != 'text')}; expected one kind. Split each alone.")
+    return len(shapes) == 1 and files.holds_json_lines(path)
+
+
+def _lines(dataset: Dataset, sources: Mapping[str, bool]) -> Iterator[tuple[Conversation, bytes]]:
+    """Each conversation with its line, in order."""
+    rows = iter(dataset.conversations)
+    row = next(rows, None)
+    for path, kept in sources.items():
+        raw = _raw_lines(path) if kept else iter(())
+        while row is not None and row.file == path:
+            yield row, next(line for number, line in raw if number == row.line) if kept else as_line(as_row(row))
+            row = next(rows, None)
+
+
+def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    with open_stream(path) as stream:
+        for line in lines(stream):
+            if line.raw is not None:
+                yield line.number, line.raw if line.raw.endswith(b"\n") else line.raw + b"\n"
