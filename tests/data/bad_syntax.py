@@ -92,7 +92,7 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         (GOOD + " " + GOOD + "\n").encode(),
         "faq.jsonl:1:39: a second value starts at column 39; expected one object a line. Put a line break before it.",
     ),
-    ("text after", "faq.jsonl", (GOOD + " # ok\n").encode(), "faq.jsonl:1:39: not valid JSON: text after the object at column 39. Remove it."),
+    ("text after", "faq.jsonl", (GOOD + " ok\n").encode(), "faq.jsonl:1:39: not valid JSON: text after the object at column 39. Remove it."),
     ("brace too many", "faq.jsonl", (GOOD + "}\n").encode(), "faq.jsonl:1:38: not valid JSON: one } too many at column 38. Remove it."),
     (
         "NaN",

@@ -64,7 +64,7 @@ BAD_TABLES: list[tuple[str, str, bytes, str]] = [
         b'messages\n"[{""role"": 1}]"\n',
         (
             'faq.csv:1: "messages" is the text "[{\\"role\\": 1}]"; expected an array of messages. '
-            "A CSV cell can't hold one: write the rows as JSON Lines."
+            "It is JSON in quotes: write the rows as JSON Lines, the array without quotes."
         ),
     ),
     (

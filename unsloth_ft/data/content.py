@@ -10,6 +10,11 @@ from .wording import kind, quote
 
 _STRANGE_WORDS = ("None", "nan", "NaN", "null", "<NA>", "undefined")  # what other tools write for a missing value; each may be an answer
 
+# White space, and what leaves nothing to see: soft hyphen, zero-width and direction marks, fillers (Unicode 17, DerivedCoreProperties,
+# Default_Ignorable_Code_Point; U+2800 is the braille pattern without dots).
+_NOTHING_TO_SEE = re.compile(
+    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0]*"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -32,6 +37,8 @@ def required_text(value: object, name: str, *, trained: bool = True) -> str | Pr
     if not text.strip():
         found = "empty" if not text else "only white space"
         return Problem("empty-content", f"{name} is {found}; expected text. Fill it in, or remove the row.")
+    if not text.isascii() and _NOTHING_TO_SEE.fullmatch(text):
+        return Problem("empty-content", f"{name} holds only characters that show nothing; expected text. Fill it in, or remove the row.")
     return _refused(text, name, trained=trained) or text
 
 

@@ -10,13 +10,14 @@ import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import MachineError
 from . import hub
 from .findings import Finding
 from .jsonarray import json_array
 from .jsonfiles import Record, error, json_lines
-from .streams import CHUNK_BYTES, GZIP_MAGIC, ZSTD_MAGIC, StreamProblem, open_stream
+from .streams import CHUNK_BYTES, StreamProblem, open_stream, packing
 from .tables import PARQUET_MAGIC, csv_rows, parquet_rows
 from .wording import cleaned, listed, printable, quote
 
@@ -24,6 +25,15 @@ FORMATS = "JSON Lines or a JSON array (.jsonl, .json), CSV (.csv, .tsv), Parquet
 _JSON = (".jsonl", ".json", ".ndjson")
 _PACKED = (".gz", ".zst")
 _HEAD_BYTES = 4096
+# which of the first four bytes are NUL
+_UNMARKED = MappingProxyType(
+    {
+        (False, True, True, True): "UTF-32LE",
+        (True, True, True, False): "UTF-32BE",
+        (False, True, False, True): "UTF-16LE",
+        (True, False, True, False): "UTF-16BE",
+    }
+)
 _OTHER_FORMATS = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or export the sheet as CSV."),
     (b"%PDF", "a PDF", "Write its text as JSON Lines."),
@@ -32,7 +42,24 @@ _OTHER_FORMATS = (
     (b"BZh", "packed with bzip2", "Unpack it with bunzip2."),
     (b"\xfd7zXZ", "packed with xz", "Unpack it with unxz."),
     (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for", "Run: git lfs pull"),
+    (b"\x80\x02", "a Python pickle", "Save it as JSON Lines."),
+    (b"\x80\x03", "a Python pickle", "Save it as JSON Lines."),
     (b"\x80\x04", "a Python pickle", "Save it as JSON Lines."),
+    (b"\x80\x05", "a Python pickle", "Save it as JSON Lines."),
+    (b"\x93NUMPY", "a NumPy array", "Save it as JSON Lines."),
+    (b"\x89HDF", "an HDF5 file", "Save it as JSON Lines."),
+    (b"Obj\x01", "an Avro file", "Save it as Parquet."),
+    (b"ORC", "an ORC file", "Save it as Parquet."),
+    (b"PARE", "an encrypted Parquet file", "Save it without encryption."),
+    (b"GGUF", "a GGUF model", "Pass the data."),
+    (b"\x89PNG", "a picture", "Write its text as JSON Lines."),
+    (b"\xff\xd8\xff", "a picture", "Write its text as JSON Lines."),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file", "Export the sheet as CSV."),
+    (b"{\\rtf", "rich text", "Write it as JSON Lines."),
+    (b"<?xml", "XML", "Write its rows as JSON Lines."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it."),
+    (b"Rar!\x1a\x07", "a RAR archive", "Unpack it."),
+    (b"\x04\x22\x4d\x18", "packed with lz4", "Unpack it with unlz4."),
 )
 
 
@@ -144,6 +171,8 @@ def _items(path: str) -> Iterator[Record | Finding]:
     wrong = _not_text(path, head)
     if wrong is not None:
         yield wrong
+    elif _is_packed(path) and packing(head[:4]):
+        yield error(path, None, "packed-twice", f"packed once more inside, as {packing(head[:4])}. Unpack it once, and pass the result.")
     elif head.startswith(PARQUET_MAGIC) or format_of(path) == "parquet":
         yield from _parquet(path, head)
     elif packed and not _is_packed(path):
@@ -156,11 +185,11 @@ def _items(path: str) -> Iterator[Record | Finding]:
 
 def _is_packed(path: str) -> bool:
     with open(path, "rb") as file:
-        return file.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC))
+        return packing(file.read(4)) is not None
 
 
 def _parquet(path: str, head: bytes) -> Iterator[Record | Finding]:
-    if _is_packed(path):
+    if _is_packed(path) and head.startswith(PARQUET_MAGIC):
         yield error(path, None, "packed-parquet", "Parquet packed once more. Unpack it and pass the .parquet file.")
     elif not head.startswith(PARQUET_MAGIC):
         yield error(path, None, "damaged", "the name ends in .parquet, but the content is not Parquet. Rename it, or copy it again.")
@@ -170,7 +199,9 @@ def _parquet(path: str, head: bytes) -> Iterator[Record | Finding]:
 
 def _text_items(path: str, head: bytes, stream) -> Iterator[Record | Finding]:
     layout = text_layout(path, head)
-    if layout in ("csv", "tsv"):
+    if layout in ("csv", "tsv") and _begins(head).startswith((b'{"', b'[{"')):
+        yield error(path, None, "unknown-format", f"the name ends in .{layout}, but the content is JSON. Rename it.")
+    elif layout in ("csv", "tsv"):
         yield from csv_rows(path, stream, tabs=layout == "tsv")
     elif layout is None:
         yield error(path, None, "unknown-format", f"the format can't be told from the name; expected {FORMATS}.")
@@ -183,12 +214,17 @@ def _text_items(path: str, head: bytes, stream) -> Iterator[Record | Finding]:
 def text_layout(name: str, head: bytes) -> str | None:
     """'csv', 'tsv', 'array' or 'lines', by the name and the first bytes of a text; None when neither says."""
     named = format_of(name)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    start = _begins(head)
     if named in ("csv", "tsv"):
         return named
     if named is None and not start.startswith((b"{", b"[")):
         return None
     return "array" if start.startswith(b"[") and start[1:].lstrip(b" \t\r\n")[:1] in (b"{", b"]", b"") else "lines"
+
+
+def _begins(head: bytes) -> bytes:
+    """The first bytes that say something."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
 
 
 def holds_json_lines(path: str) -> bool:
@@ -203,12 +239,12 @@ def holds_json_lines(path: str) -> bool:
 def _not_text(path: str, head: bytes) -> Finding | None:
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return _encoded(path, "UTF-32")
-    even, odd = head[0:400:2], head[1:400:2]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _encoded(path, "UTF-16")
-    if odd and _one_side_nul(even, odd):
-        return _encoded(path, "UTF-16LE" if odd.count(0) else "UTF-16BE")
-    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+    unmarked = _unmarked(head)
+    if unmarked is not None:
+        return _encoded(path, unmarked)
+    if _begins(head)[:15].lower().startswith((b"<!doctype html", b"<html")):
         return error(path, None, "unknown-format", f"this is a web page; expected {FORMATS}. Download the file itself.")
     for magic, name, way_out in _OTHER_FORMATS:
         if head.startswith(magic):
@@ -216,9 +252,21 @@ def _not_text(path: str, head: bytes) -> Finding | None:
     return None
 
 
-def _one_side_nul(even: bytes, odd: bytes) -> bool:
-    """Latin text in UTF-16 has NUL at nearly every second byte, and at no other."""
-    return max(even.count(0), odd.count(0)) > 0.7 * len(odd) and min(even.count(0), odd.count(0)) == 0
+def _unmarked(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a byte order mark, by where NUL stands.
+
+    JSON begins with two ASCII characters (RFC 4627, 3), and Latin text in UTF-16 has NUL at nearly every second byte and at no other.
+    """
+    begin = head[:4]
+    if len(begin) == 4:
+        places = tuple(byte == 0 for byte in begin)
+        text = bytes(byte for byte in begin if byte)
+        if places in _UNMARKED and text[:1] in (b"{", b"[", b" ", b"\n") and text.isascii():
+            return _UNMARKED[places]
+    even, odd = head[0:400:2], head[1:400:2]
+    if odd and max(even.count(0), odd.count(0)) > 0.7 * len(odd) and min(even.count(0), odd.count(0)) == 0:
+        return "UTF-16LE" if odd.count(0) else "UTF-16BE"
+    return None
 
 
 def _encoded(path: str, name: str) -> Finding:

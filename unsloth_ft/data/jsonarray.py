@@ -49,6 +49,9 @@ def json_array(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
             yield _outside(path, number, element)
             return
         blank = element.raw is not None and not element.raw.strip(_SPACE)
+        if element.end == b"}":
+            yield _stray_brace(path, number + 1, element)
+            return
         if blank and element.end == b"]":
             if number:
                 message = f"not valid JSON: a trailing comma after record {number}, before the closing ]. Remove it."
@@ -71,8 +74,17 @@ def _one(path: str, number: int, element: _Element, *, blank: bool) -> Record | 
     return record(path, number, text, lambda position: start.place(text, position), offset=start.offset, unit="record")
 
 
+def _stray_brace(path: str, number: int, element: _Element) -> Finding:
+    raw = element.raw or b""
+    brace = element.start.after(raw)
+    message = f"not valid JSON: the }} at {brace.place('', 0)} closes no object; expected a comma or the array's ]. Mend it there."
+    return error(path, number, "invalid-json", message, offset=brace.offset)
+
+
 def _outside(path: str, number: int, element: _Element) -> Finding:
     """What stands after the array's end, or that the end is missing."""
+    if element.raw and not element.raw.strip(b"\0" + _SPACE):
+        return decoded(path, number, element.start.offset, element.raw)
     if element.raw:
         message = f"more data after the array's end, at {element.start.place('', 0)}; expected one array, or one object a line. Remove it."
         return error(path, None, "invalid-json", message, offset=element.start.offset)
@@ -87,6 +99,7 @@ def _elements(stream: BinaryIO) -> Iterator[_Element]:
     nesting.feed(b"[")
     held: list[bytes] = []
     held_bytes = 0
+    passed: _Position | None = None  # how far an element is read that is too long to be held
     chunk = head
     while chunk:
         start = 0
@@ -94,15 +107,18 @@ def _elements(stream: BinaryIO) -> Iterator[_Element]:
             held.append(chunk[start:end])
             raw = b"".join(held)
             too_long = held_bytes + end - start > MAX_LINE_BYTES
-            yield _Element(None if too_long else raw, at, chunk[end : end + 1] if nesting.depth else b"]")
-            at = at.after(raw + b",")
-            start, held, held_bytes = end + 1, [], 0
+            yield _Element(None if too_long else raw, at, chunk[end : end + 1])
+            at = passed.after(chunk[start : end + 1]) if passed else at.after(raw + b",")
+            start, held, held_bytes, passed = end + 1, [], 0, None
             if nesting.depth < 1:
                 yield from _rest(stream, chunk[start:], at)
                 return
         held_bytes += len(chunk) - start
         if held_bytes <= MAX_LINE_BYTES:
             held.append(chunk[start:])
+        else:
+            passed = (passed or at.after(b"".join(held))).after(chunk[start:])
+            held = []
         chunk = stream.read(CHUNK_BYTES)
     yield _Element(b"", at, b"")
 
@@ -121,6 +137,6 @@ def _rest(stream: BinaryIO, chunk: bytes, at: _Position) -> Iterator[_Element]:
         body = chunk.lstrip(_SPACE)
         at = at.after(chunk[: len(chunk) - len(body)])
         if body:
-            yield _Element(body[:40], at, b"")
+            yield _Element(body, at, b"")
             return
         chunk = stream.read(CHUNK_BYTES)

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 from .findings import Finding
 from .jsontext import JsonProblem, Place, column, left_open, parse
-from .streams import MAX_LINE_BYTES, Line, lines
+from .streams import MAX_LINE_BYTES, Line, Lines
 from .wording import cleaned, count, kind
 
 _SPACE = b" \t\r\n"
@@ -49,6 +49,9 @@ def record(path: str, line: int, text: str, place: Place = column, *, offset: in
     try:
         value = parse(text, place)
     except JsonProblem as problem:
+        if problem.code == "two-values" and unit == "record":
+            message = f"a second value starts at {place(problem.position or 0)}; expected a comma between two records. Put one there."
+            problem = JsonProblem(problem.code, message, problem.position)
         return _finding(path, line, text, problem, offset=offset, in_line=unit == "line")
     if isinstance(value, dict):
         return Record(line, value)
@@ -64,7 +67,7 @@ def _finding(path: str, line: int, text: str, problem: JsonProblem, *, offset: i
 
 def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
     """One object a line; blank lines are passed over. An object spread over lines is named once and the others are skipped."""
-    source = lines(stream)
+    source = Lines(stream)
     pending: list[Line] = []
     pretty_seen = False
     while True:
@@ -76,6 +79,7 @@ def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
             yield error(path, line.number, "line-too-long", message, offset=line.offset)
             continue
         if not line.raw.strip(_SPACE):
+            source.skip_blank()
             continue
         text = decoded(path, line.number, line.offset, line.raw)
         if isinstance(text, Finding):

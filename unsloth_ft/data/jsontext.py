@@ -13,6 +13,7 @@ MAX_DEPTH = 64  # a conversation needs 3; Python's parser dies of recursion at a
 _STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]+")
 _PYTHON_WORDS = {"None": "null", "True": "true", "False": "false"}
+_NUMBERS = "JSON's numbers are like -12, 0.5 and 1e9; write it so, or in quotes"
 _SPACE = " \t\r\n"  # what JSON calls whitespace; str.strip() alone would take more
 
 Place = Callable[[int], str]
@@ -120,12 +121,17 @@ def _after_the_value(body: str, rest: str, place: Place) -> JsonProblem:
     position = len(body) - len(rest)
     at = place(position)
     if rest[0] in "{[":
-        return JsonProblem("two-values", f"a second value starts at {at}; expected one object a line. Put a line break before it.", position)
-    if rest == ",":
-        return _problem(f"a comma after the object at {at}. Remove it: JSON Lines has no commas between rows.", position)
+        return JsonProblem(
+            "two-values", f"a second value starts at {at}; expected one object a line. Put a line break before it.", position
+        )
+    value = {"{": "object", "[": "array"}.get(body[0], "value")
+    if rest[0] == ",":
+        return _problem(f"a comma after the {value} at {at}. Remove it: JSON Lines has no commas between rows.", position)
     if rest[0] in "}]":
         return _problem(f"one {rest[0]} too many at {at}. Remove it.", position)
-    return _problem(f"text after the object at {at}. Remove it.", position)
+    if _comment(rest, 0):
+        return _problem(f"a comment at {at}; JSON has none. Remove it.", position)
+    return _problem(f"text after the {value} at {at}. Remove it.", position)
 
 
 def _explained(body: str, error: json.JSONDecodeError, place: Place) -> JsonProblem:
@@ -142,6 +148,8 @@ def _explained(body: str, error: json.JSONDecodeError, place: Place) -> JsonProb
     if error.msg.startswith("Invalid control character"):
         found = body[position]
         return _problem(f"a raw {_control_name(found)} inside a string at {place(position)}. Write it as {_escape(found)}.", position)
+    if error.msg.startswith("Invalid \\u"):
+        return _problem(f"\\u without four hexadecimal digits behind it at {place(position)}. Write a backslash in text as \\\\.", position)
     if error.msg.startswith("Invalid \\"):
         return _problem(f"an unknown backslash escape at {place(position)}. Write a backslash in text as \\\\.", position)
     if position >= len(body):
@@ -169,7 +177,7 @@ def _unexpected(body: str, position: int, wanted: str, place: Place) -> str:
         return f"{word[0]} at {at} is Python's word. Write {_PYTHON_WORDS[word[0]]}."
     if found == "\ufeff":
         return f"a byte order mark at {at}; only the first line of a file may have one. Remove it."
-    if found == "/" and body[position : position + 2] in ("//", "/*"):
+    if _comment(body, position):
         return f"a comment at {at}; JSON has none. Remove it."
     shown = "a quote" if found == '"' else quote(word[0] if word else found, limit=20)
     if wanted.startswith("Expecting property name"):
@@ -177,8 +185,21 @@ def _unexpected(body: str, position: int, wanted: str, place: Place) -> str:
     if wanted.startswith("Expecting ':'"):
         return f"found {shown} at {at}; expected a colon after the key."
     if wanted.startswith("Expecting ','"):
-        return f'found {shown} at {at}; expected a comma or a closing bracket. A quote inside text is written \\".'
-    return f"found {shown} at {at}; expected a value."
+        return f"found {shown} at {at}; expected a comma or a closing bracket. {_hint(body, position)}"
+    numbers = f" {_NUMBERS}." if found in "+-." or found.isdigit() else ""
+    return f"found {shown} at {at}; expected a value.{numbers}"
+
+
+def _hint(body: str, position: int) -> str:
+    """What most likely ended the value before `position` too early."""
+    before = body[:position].rstrip(_SPACE)[-1:]
+    if before.isdigit() and body[position] not in "}]":
+        return f"{_NUMBERS}."
+    return 'A quote inside text is written \\".' if before == '"' and body[position] not in "}]" else "Mend it there."
+
+
+def _comment(text: str, position: int) -> bool:
+    return text.startswith(("//", "/*", "#"), position)
 
 
 def _control_name(character: str) -> str:

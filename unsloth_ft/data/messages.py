@@ -30,7 +30,11 @@ def messages_of(
     """The messages in `row[name]`, a `system` key before them; `count(code, name)` is called for what is said once a file."""
     value = row[name]
     if not isinstance(value, list):
-        hint = " A CSV cell can't hold one: write the rows as JSON Lines." if isinstance(value, str) and value.lstrip()[:1] == "[" else ""
+        hint = (
+            " It is JSON in quotes: write the rows as JSON Lines, the array without quotes."
+            if isinstance(value, str) and value.lstrip()[:1] == "["
+            else ""
+        )
         return (), [Problem("not-messages", f'"{name}" is {kind(value)}; expected an array of messages.{hint}')]
     if not value:
         return (), [Problem("no-messages", f"\"{name}\" is an empty array; expected a user's and an assistant's message.")]
@@ -116,7 +120,7 @@ def _standard_role(role: object, key: str, roles: Mapping[str, str], count: Coun
     near = nearest_role(role)
     setting = shlex.quote(f"data.roles.{role[:40]}={near}")
     found = f"{key} is {quote(role, limit=40)}; expected system, user, assistant or tool."
-    if not role.strip() or not role.isprintable():
+    if not role.strip() or not role.isprintable() or len(role) > 40:
         return Problem("unknown-role", f"{found} Rename it.")
     return Problem("unknown-role", f"{found} Rename it, or pass --set {setting}.")
 

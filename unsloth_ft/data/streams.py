@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -18,6 +19,7 @@ CHUNK_BYTES = 2**20
 # A bomb is stopped past both: gzip reaches 1,032 to 1 and zstd 32,000 to 1 on zeros; chat text stays under 30 to 1.
 FREE_BYTES = 16 * 2**20
 MAX_RATIO = 200
+UNPACKS_TOO_FAR = f"it unpacks to more than {MAX_RATIO} times its size. If that is right, unpack it yourself and pass the result."
 
 # zstd writes at most 128 KiB for a block of 4 bytes: this much input can give 64 MiB at once
 _ZSTD_INPUT_BYTES = 2**11
@@ -25,6 +27,16 @@ _ZSTD_WINDOW_BYTES = 2**27  # what `zstd` itself accepts without --long
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE_MAGIC = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # zstd's frame of remarks (RFC 8878, 3.1.2); pzstd writes it first
+
+# So many blank lines in a row are passed over in one go: one by one, 16 MiB of them take half a minute.
+_BLANK_RUN = 16
+_SPACE = b" \t\r\n"
+
+
+def unpacked_limit(packed_bytes: int) -> int:
+    """How many bytes may come out of so many without its being taken for a bomb."""
+    return max(FREE_BYTES, MAX_RATIO * packed_bytes)
 
 
 class StreamProblem(Exception):
@@ -50,7 +62,7 @@ class _Expanded(io.RawIOBase):
     def __init__(self, source: BinaryIO, name: str, compressed_bytes: int) -> None:
         self._source = source
         self._name = name
-        self._limit = max(FREE_BYTES, MAX_RATIO * compressed_bytes)
+        self._limit = unpacked_limit(compressed_bytes)
         self._count = 0
 
     def readable(self) -> bool:
@@ -69,8 +81,7 @@ class _Expanded(io.RawIOBase):
             raise StreamProblem("damaged", f"the {self._name} data is damaged. Copy the file again.") from None
         self._count += len(data)
         if self._count > self._limit:
-            message = f"it unpacks to more than {MAX_RATIO} times its size. If that is right, unpack it yourself and pass the result."
-            raise StreamProblem("unpacks-too-far", message)
+            raise StreamProblem("unpacks-too-far", UNPACKS_TOO_FAR)
         buffer[: len(data)] = data
         return len(data)
 
@@ -88,7 +99,7 @@ class _Zstd(io.RawIOBase):
         self._zstandard = zstandard
         self._frame = None
         self._unused = b""
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def close(self) -> None:
         self._source.close()
@@ -102,9 +113,9 @@ class _Zstd(io.RawIOBase):
                 if self._frame is not None:
                     raise EOFError
                 return b""
-            self._ready = self._decompressed(data)
+            self._ready = memoryview(self._decompressed(data))
         taken, self._ready = self._ready[:size], self._ready[size:]
-        return taken
+        return bytes(taken)
 
     def _decompressed(self, data: bytes) -> bytes:
         if self._frame is None:
@@ -113,11 +124,33 @@ class _Zstd(io.RawIOBase):
         try:
             out = self._frame.decompress(data)
         except self._zstandard.ZstdError:
-            raise StreamProblem("damaged", "the zstd data is damaged. Copy the file again.") from None
+            raise self._problem(data) from None
         if self._frame.eof:
             self._unused = self._frame.unused_data
             self._frame = None
         return out
+
+    def _problem(self, data: bytes) -> StreamProblem:
+        """What keeps a frame from being unpacked; `data` begins with the frame's header unless it failed further on."""
+        try:
+            header = self._zstandard.get_frame_parameters(data)
+        except self._zstandard.ZstdError:
+            header = None
+        if header is not None and header.window_size > _ZSTD_WINDOW_BYTES:
+            found = f"the zstd data was packed with a window of {header.window_size // 2**20:,} MiB"
+            return StreamProblem(
+                "zstd-window", f"{found}; expected {_ZSTD_WINDOW_BYTES // 2**20} MiB at most. Pack it again without --long."
+            )
+        if header is not None and header.dict_id:
+            return StreamProblem("zstd-dictionary", "the zstd data was packed with a dictionary. Pack it again without one.")
+        return StreamProblem("damaged", "the zstd data is damaged. Copy the file again.")
+
+
+def packing(head: bytes) -> str | None:
+    """'gzip' or 'zstd' by a file's first four bytes; None when they are neither's."""
+    if head.startswith(GZIP_MAGIC):
+        return "gzip"
+    return "zstd" if head.startswith(ZSTD_MAGIC) or _SKIPPABLE_MAGIC.match(head) else None
 
 
 def open_stream(path: str) -> BinaryIO:
@@ -128,35 +161,55 @@ def open_stream(path: str) -> BinaryIO:
     with open(path, "rb") as file:
         magic = file.read(4)
         size = os.fstat(file.fileno()).st_size
-    if magic[:2] == GZIP_MAGIC:
+    packed = packing(magic)
+    if packed == "gzip":
         return io.BufferedReader(_Expanded(gzip.open(path, "rb"), "gzip", size), CHUNK_BYTES)
-    if magic == ZSTD_MAGIC:
+    if packed == "zstd":
         return io.BufferedReader(_Expanded(_Zstd(path), "zstd", size), CHUNK_BYTES)
     return open(path, "rb")
 
 
-def lines(stream: BinaryIO) -> Iterator[Line]:
-    """Every line, the byte order mark of the first left out; a line that is too long is skipped without being held."""
-    number = offset = 0
-    while True:
-        raw = stream.readline(MAX_LINE_BYTES + 1)
+class Lines:
+    """Every line of a stream, the byte order mark of the first left out; a line that is too long is skipped without being held."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)
+        self._number = self._offset = self._blank = 0
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> Line:
+        raw = self._stream.readline(MAX_LINE_BYTES + 1)
         if not raw:
-            return
-        number += 1
-        length = len(raw)
+            raise StopIteration
+        self._number += 1
+        offset, length = self._offset, len(raw)
         if length > MAX_LINE_BYTES and not raw.endswith(b"\n"):
-            length += _skip_line(stream)
-            yield Line(number, offset, None)
-        else:
-            first = number == 1 and raw.startswith(b"\xef\xbb\xbf")
-            yield Line(number, offset + 3 * first, raw[3:] if first else raw)
-        offset += length
+            self._offset += length + self._skip_line()
+            return Line(self._number, offset, None)
+        self._offset += length
+        first = self._number == 1 and raw.startswith(b"\xef\xbb\xbf")
+        return Line(self._number, offset + 3 * first, raw[3:] if first else raw)
 
+    def skip_blank(self) -> None:
+        """To be called after each blank line that means nothing: past the first few, those that follow are passed over in one go."""
+        self._blank += 1
+        if self._blank % _BLANK_RUN:
+            return
+        while ahead := self._stream.peek(1):
+            space = ahead[: len(ahead) - len(ahead.lstrip(_SPACE))]
+            end = space.rfind(b"\n") + 1
+            self._stream.read(end)
+            self._number += space.count(b"\n")
+            self._offset += end
+            if end < len(ahead):
+                return
 
-def _skip_line(stream: BinaryIO) -> int:
-    skipped = 0
-    while True:
-        raw = stream.readline(CHUNK_BYTES)
-        skipped += len(raw)
-        if not raw or raw.endswith(b"\n"):
-            return skipped
+    def _skip_line(self) -> int:
+        skipped = 0
+        while True:
+            raw = self._stream.readline(CHUNK_BYTES)
+            skipped += len(raw)
+            if not raw or raw.endswith(b"\n"):
+                return skipped

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from typing import BinaryIO
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import MachineError
 from .findings import Finding
 from .jsonfiles import Record, decoded, error
-from .streams import MAX_LINE_BYTES, lines
+from .streams import MAX_LINE_BYTES, UNPACKS_TOO_FAR, Lines, unpacked_limit
 from .wording import count, listed, printable, quote
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
 
 PARQUET_MAGIC = b"PAR1"
 _BATCH_ROWS = 256
+_NAMED_DELIMITER = re.compile(r"sep=([,;\t|])\r?\n?")
+_OTHER_DELIMITERS = "|^,;\t"
 
 
 class _BadLine(Exception):
@@ -25,15 +33,20 @@ class _BadLine(Exception):
 def csv_rows(path: str, stream: BinaryIO, *, tabs: bool = False) -> Iterator[Record | Finding]:
     """Rows under a header line, numbered from 1 after it; every cell is text.
 
-    The delimiter is the comma; a header without one that has semicolons or tabs is read with those.
+    The delimiter is the comma; a header without one that has semicolons or tabs is read with those. Excel's line `sep=;` names it too.
     """
-    text = _texts(path, stream)
+    source = Lines(stream)
+    text = _texts(path, source)
     try:
         first = next((line for line in text if line.strip()), "")
-        rows = _parsed(path, first, text, _delimiter(first, tabs=tabs))
-        header = next(rows)
+        named = _NAMED_DELIMITER.fullmatch(first)
+        first = next(text, "") if named else first
+        rows = _parsed(path, first, text, named[1] if named else _delimiter(first, tabs=tabs), source.skip_blank)
+        header = next(rows, [])
         if isinstance(header, Finding):
             yield header
+            return
+        if not header:
             return
         bad = _bad_header(path, header)
         if bad is not None:
@@ -44,8 +57,8 @@ def csv_rows(path: str, stream: BinaryIO, *, tabs: bool = False) -> Iterator[Rec
         yield bad_line.finding
 
 
-def _texts(path: str, stream: BinaryIO) -> Iterator[str]:
-    for line in lines(stream):
+def _texts(path: str, source: Lines) -> Iterator[str]:
+    for line in source:
         if line.raw is None:
             message = f"line {line.number} is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it."
             raise _BadLine(error(path, None, "line-too-long", message, offset=line.offset))
@@ -61,7 +74,7 @@ def _delimiter(header: str, *, tabs: bool) -> str:
     return ";" if "," not in header and ";" in header else ","
 
 
-def _parsed(path: str, first: str, text: Iterator[str], delimiter: str) -> Iterator[list[str] | Finding]:
+def _parsed(path: str, first: str, text: Iterator[str], delimiter: str, after_blank: Callable[[], None]) -> Iterator[list[str] | Finding]:
     # process-wide, and only ever raised: the csv module has no limit of its own for one reader
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
 
@@ -79,6 +92,9 @@ def _parsed(path: str, first: str, text: Iterator[str], delimiter: str) -> Itera
         except csv.Error as problem:
             yield error(path, max(number + 1, 1), "invalid-csv", _csv_problem(str(problem)))
             return
+        if not row:
+            after_blank()
+            continue
         number += 1
         yield row
 
@@ -95,6 +111,9 @@ def _csv_problem(found: str) -> str:
 
 def _bad_header(path: str, header: list[str]) -> Finding | None:
     names = [name.strip() for name in header]
+    if len(names) == 1 and any(mark in names[0] for mark in _OTHER_DELIMITERS):
+        found = f"the header is one column, {quote(names[0], limit=40)}; expected commas between its columns"
+        return error(path, None, "bad-header", f"{found}. Write it again with commas, and quotes around cells that hold one.")
     if any(not name for name in names):
         message = f"the header's column {names.index('') + 1} has no name. Name it, or remove the column."
         return error(path, None, "bad-header", message)
@@ -111,12 +130,14 @@ def _records(path: str, header: list[str], rows: Iterator[list[str] | Finding]) 
         if isinstance(row, Finding):
             yield row
             return
-        if not row or (len(row) == 1 and len(names) > 1 and not row[0].strip()):
+        if not any(cell.strip() for cell in row) and len(names) > 1:  # spreadsheets leave rows of commas alone at a table's end
             continue
         number += 1
         if len(row) != len(names):
             message = f"{count(len(row), 'cell')} under a header of {len(names)} ({listed(names)}). Quote cells that hold the delimiter."
             yield error(path, number, "ragged-row", message)
+        elif row == header and len(row) > 1:
+            yield error(path, number, "header-again", "the row is the header once more, as joined files have it. Remove it.")
         else:
             yield Record(number, dict(zip(names, row, strict=True)))
 
@@ -124,7 +145,8 @@ def _records(path: str, header: list[str], rows: Iterator[list[str] | Finding]) 
 def parquet_rows(path: str) -> Iterator[Record | Finding]:
     """Rows of a Parquet file, a small batch at a time. Raises: MachineError without pyarrow.
 
-    Columns of dates and times are left out: no row shape has them, and nanoseconds can't be read without pandas.
+    Columns that hold dates and times are left out: no row shape has them, nanoseconds can't be read without pandas, and a year past
+    9999 or an unknown time zone would end the reading of good rows.
     """
     try:
         import pyarrow
@@ -134,7 +156,11 @@ def parquet_rows(path: str) -> Iterator[Record | Finding]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            columns = [field.name for field in file.schema_arrow if not pyarrow.types.is_temporal(field.type)]
+            wrong = _bad_columns(path, file.schema_arrow.names) or _unpacks_too_far(path, file.metadata)
+            if wrong is not None:
+                yield wrong
+                return
+            columns = [field.name for field in file.schema_arrow if not _holds_times(field.type)]
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
@@ -144,3 +170,26 @@ def parquet_rows(path: str) -> Iterator[Record | Finding]:
     except (pyarrow.ArrowException, OSError):  # pyarrow reports damaged data as OSError too
         where = f"after row {number}" if number else "at its beginning or end"
         yield error(path, None, "damaged", f"the Parquet data is damaged {where}. Copy the file again.")
+
+
+def _bad_columns(path: str, names: list[str]) -> Finding | None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is None:
+        return None
+    return error(path, None, "bad-header", f"the table has the column {quote(twice, limit=40)} twice. Rename one of them.")
+
+
+def _unpacks_too_far(path: str, metadata: pyarrow.parquet.FileMetaData) -> Finding | None:
+    """Whether the pages, by what the footer says of them, are a bomb: a page is unpacked whole, up to 2 GiB of it."""
+    unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if unpacked <= unpacked_limit(os.path.getsize(path)):
+        return None
+    return error(path, None, "unpacks-too-far", UNPACKS_TOO_FAR)
+
+
+def _holds_times(kind: pyarrow.DataType) -> bool:
+    import pyarrow
+
+    if pyarrow.types.is_temporal(kind) or pyarrow.types.is_dictionary(kind):
+        return pyarrow.types.is_temporal(kind) or _holds_times(kind.value_type)
+    return any(_holds_times(kind.field(number).type) for number in range(kind.num_fields))

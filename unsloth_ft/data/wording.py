@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterable
 
@@ -39,6 +40,8 @@ def kind(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and math.isinf(value):
+        return "a number too large to be held"
     if isinstance(value, (int, float)):
         return f"the number {str(value)[:30]}"
     if isinstance(value, str):
