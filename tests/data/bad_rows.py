@@ -1,4 +1,4 @@
-"""Well-formed JSON Lines whose rows can't be trained on: name, file name, content, the first line of the message."""
+"""Well-formed JSON Lines whose rows can't be trained on: name, file name, content, the whole message."""
 
 from __future__ import annotations
 

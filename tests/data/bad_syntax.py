@@ -1,4 +1,4 @@
-"""Files that are not readable text or JSON: name, file name, content, the first line of the message."""
+"""Files that are not readable text or JSON: name, file name, content, the whole message."""
 
 from __future__ import annotations
 
@@ -159,7 +159,11 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "cut open",
         "faq.jsonl",
         b'{"messages": [\n{"messages": []}\n',
-        "faq.jsonl:1:15: not valid JSON: it ends in the middle of a value, at column 15. The file may be cut off.",
+        (
+            "faq.jsonl:1:15: not valid JSON: it ends in the middle of a value, at column 15. The file may be cut off.\n"
+            "faq.jsonl:2: \"messages\" is an empty array; expected a user's and an assistant's message.\n"
+            "2 errors; nothing was written."
+        ),
     ),
     (
         "raw tab",
@@ -225,7 +229,11 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "csv as jsonl",
         "faq.jsonl",
         b"question,answer\na,b\n",
-        'faq.jsonl:1:1: not valid JSON: found "question" at column 1; expected a value.',
+        (
+            'faq.jsonl:1:1: not valid JSON: found "question" at column 1; expected a value.\n'
+            'faq.jsonl:2:1: not valid JSON: found "a" at column 1; expected a value.\n'
+            "2 errors; nothing was written."
+        ),
     ),
     (
         "array unclosed",

@@ -1,4 +1,4 @@
-"""Bad CSV, Parquet and packed files, and what is none of them: name, file name, content, the first line of the message."""
+"""Bad CSV, Parquet and packed files, and what is none of them: name, file name, content, the whole message."""
 
 from __future__ import annotations
 
