@@ -1,24 +1,57 @@
-"""What is wrong inside the texts of one row, though it can be read: characters nobody sees, and what should not be learned."""
+"""What is wrong inside the texts of one row, though it can be read: characters nobody sees, secrets, and what should not be learned.
+
+A row is looked at as a whole first, by tests that cost microseconds; only one that they point at is looked at text by text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from .characters import strange_characters
+from . import boilerplate, characters, control_tokens, personal, secrets
+from .content import Problem
 from .conversation import Conversation
 from .findings import Finding
 
+Check = Callable[[str, str], Iterator[Problem]]
+
 
 def inspect(conversation: Conversation) -> Iterator[Finding]:
-    """Everything found in the texts of one row; a clean row has nothing."""
-    for name, text in _texts(conversation):
-        for problem in strange_characters(text, name):
-            yield Finding(conversation.file, conversation.line, problem.severity, problem.code, problem.message)
+    """Everything found in the texts of one row, in their order; a clean row has nothing."""
+    for problem in _problems(conversation):
+        yield Finding(conversation.file, conversation.line, problem.severity, problem.code, problem.message)
 
 
-def _texts(conversation: Conversation) -> Iterator[tuple[str, str]]:
-    """(what messages call it, text) of each text in the row."""
+def _problems(conversation: Conversation) -> Iterator[Problem]:
     if conversation.text is not None:
-        yield '"text"', conversation.text
+        for check in _pointed_at(conversation.text):
+            if check is not control_tokens.control_tokens:  # a text that its author rendered is meant to hold them
+                yield from check(conversation.text, '"text"')
+        return
+    whole = "\n".join([message.content for message in conversation.messages])
+    checks, phrases = _pointed_at(whole), boilerplate.may_hold(whole)
+    before = ""
     for place, message in enumerate(conversation.messages, start=1):
-        yield f"message {place} ({message.role})", message.content
+        text = message.content
+        for check in checks:
+            yield from check(text, f"message {place} ({message.role})")
+        if message.role == "assistant":
+            if phrases:
+                yield from boilerplate.phrases(before, text, f"message {place} (assistant)")
+            if boilerplate.may_be_empty(before, text):
+                yield from boilerplate.empty(before, text, f"message {place} (assistant)")
+        before = text
+
+
+def _pointed_at(whole: str) -> list[Check]:
+    """The checks that may find something in a row whose texts are these."""
+    checks: list[Check] = []
+    if characters.may_hold(whole):
+        checks.append(characters.strange_characters)
+    longest = max(map(len, whole.split()), default=0)
+    if secrets.may_hold(whole, longest):
+        checks.append(secrets.secrets)
+    if "@" in whole or longest >= personal.SHORTEST or personal.DIGITS.search(whole):
+        checks.append(personal.personal_data)
+    if ("<" in whole or "[" in whole) and any(mark in whole for mark in control_tokens.MARKS):
+        checks.append(control_tokens.control_tokens)
+    return checks
