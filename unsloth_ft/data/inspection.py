@@ -12,6 +12,8 @@ from .content import Problem
 from .conversation import Conversation
 from .findings import Finding
 
+_LONG = 16  # characters: every secret but a PEM key has such a word, and so has an Italian codice fiscale
+
 Check = Callable[[str, str], Iterator[Problem]]
 
 
@@ -47,10 +49,10 @@ def _pointed_at(whole: str) -> list[Check]:
     checks: list[Check] = []
     if characters.may_hold(whole):
         checks.append(characters.strange_characters)
-    longest = max(map(len, whole.split()), default=0)
-    if secrets.may_hold(whole, longest):
+    long_words = " ".join([word for word in whole.split() if len(word) >= _LONG])
+    if secrets.may_hold(whole, long_words):
         checks.append(secrets.secrets)
-    if "@" in whole or longest >= personal.SHORTEST or personal.DIGITS.search(whole):
+    if personal.may_hold(whole, long_words):
         checks.append(personal.personal_data)
     if ("<" in whole or "[" in whole) and any(mark in whole for mark in control_tokens.MARKS):
         checks.append(control_tokens.control_tokens)

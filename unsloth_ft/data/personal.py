@@ -32,8 +32,7 @@ _EXAMPLE_HOSTS = re.compile(
     r"|\.(?:png|jpe?g|gif|svg|webp|css|js|ts|py|so|service|json|html?)$",
     re.I,
 )
-SHORTEST = 16  # characters without a space: the Italian codice fiscale
-DIGITS = re.compile(r"[0-9][0-9 ()./-]{6,}[0-9]")  # every number below has such a run, but the Italian one
+_DIGITS = re.compile(r"[0-9][0-9 ()./-]{6,}[0-9]")  # every number below has such a run, but the Italian one
 
 # E.164: a plus, a country's code, 15 digits at most; separators as in ITU-T E.123.
 _INTERNATIONAL = re.compile(r"(?<![\w+.=/*^(-])\+[1-9][0-9]{0,2}(?:[ ./-]?\(?[0-9]{1,5}\)?|[0-9]{6,12}){1,7}(?![\w.]*[0-9])")
@@ -65,12 +64,17 @@ _ITALIAN = ("an Italian codice fiscale", "it", "codicefiscale", re.compile(r"\b(
 _TELL = "expected no data of a person. Remove or replace it, unless the model may repeat it."
 
 
+def may_hold(whole: str, long_words: str) -> bool:
+    """Whether a row's texts, joined, are worth a search. `long_words`: those of them with 16 characters or more, joined by spaces."""
+    return "@" in whole or _DIGITS.search(whole) is not None or _ITALIAN[-1].search(long_words) is not None
+
+
 def personal_data(text: str, name: str) -> Iterator[Problem]:
     """A note for each kind, at its first place; `name` is what messages call the text."""
     if "@" in text:
         yield from _emails(text, name)
     yield from _national(text, name, _ITALIAN)
-    if DIGITS.search(text):
+    if _DIGITS.search(text):
         yield from _phones(text, name)
         yield from _accounts(text, name)
         yield from _cards(text, name)

@@ -48,17 +48,20 @@ _FORMATS = {
     "url": ("a password in a URL", r"(?<![\w])[a-z][a-z0-9+.-]*://[^\s/:@?#\"'<>{}$]+:[^\s/:@?#\"'<>]+@[0-9A-Za-z.-]+"),
 }  # fmt: skip
 _SECRET = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (_, pattern) in _FORMATS.items()))
-SHORTEST = 16  # characters without a space: of the formats above only PEM needs fewer
 # One of them is in every text that the formats match.
 _MARKS = (
-    "AKIA", "ASIA", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_", "whsec_", "AIza", "GOCSPX", "sk-", "hf_", "api_org_",
-    "npm_", "pypi-", "SG.", ":AA", "_v1_", "shp", "AccountKey", "eyJ", "PRIVATE KEY-----", "://",
+    "AKIA", "ASIA", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_", "whsec_", "AIza", "GOCSPX", "sk-", "hf_",
+    "api_org_", "npm_", "pypi-", "SG.", ":AA", "_v1_", "shp", "AccountKey", "eyJ", "://",
 )  # fmt: skip
 
 
-def may_hold(whole: str, longest: int) -> bool:
-    """Whether a row's texts, joined, are worth a search; `longest` is their longest run of characters without white space."""
-    return (longest >= SHORTEST or "PRIVATE KEY-----" in whole) and any(mark in whole for mark in _MARKS)
+def may_hold(whole: str, long_words: str) -> bool:
+    """Whether a row's texts, joined, are worth a search. `long_words`: those of them with 16 characters or more, joined by spaces."""
+    if long_words:
+        for mark in _MARKS:  # a loop: half the time of any()
+            if mark in long_words:
+                return True
+    return "PRIVATE KEY-----" in whole
 
 
 _EXAMPLE = re.compile(
