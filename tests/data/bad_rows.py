@@ -245,7 +245,8 @@ BAD_ROWS: list[tuple[str, str, bytes, str]] = [
         "tool calls",
         "faq.jsonl",
         lines({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}]}),
-        'faq.jsonl:1: message 2 has "tool_calls"; tool calls are not supported. Remove the row.',
+        'faq.jsonl:1: the tool call of message 2 names no function; expected '
+        '{"id": …, "type": "function", "function": {"name": …, "arguments": …}}.',
     ),
     (
         "image",

@@ -129,9 +129,9 @@ def test_two_unknown_roles_in_a_row_are_both_named(saved):
 
 
 def test_keys_that_are_not_used_are_said(saved):
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "c"}]
     assert [str(finding) for finding in load(saved(lines({"messages": messages}))).findings] == [
-        'faq.jsonl:1: "weight" in 1 message is not used: every assistant message is trained on as it stands.'
+        'faq.jsonl:1: "reasoning_content" in 1 message is not used: every assistant message is trained on as it stands.'
     ]
 
 

@@ -60,6 +60,11 @@ def strange_word(text: str, name: str) -> Problem | None:
 def _refused(text: str, name: str, *, trained: bool) -> Problem | None:
     if trained and text.strip() == "None":
         return Problem("none-as-text", f'{name} is "None", as Python writes a missing value. Leave it out, or write what is meant.')
+    return bad_character(text, name)
+
+
+def bad_character(text: str, name: str) -> Problem | None:
+    """What is no text at all: NUL, and halves of surrogate pairs."""
     if "\0" in text:
         return Problem("nul", f"{name} holds a NUL character. Remove it.")
     if not text.isascii() and _SURROGATE.search(text):

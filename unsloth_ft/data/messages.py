@@ -1,25 +1,28 @@
-"""Lists of messages: `{"role", "content"}` and ShareGPT's `{"from", "value"}`."""
+"""Lists of messages: OpenAI's `{"role", "content"}` with tool calls and weights, and ShareGPT's `{"from", "value"}`."""
 
 from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from .calls import calls_in_text, calls_of, linked
 from .content import Problem, optional_text, required_text, strange_word
 from .conversation import ROLES, Message
 from .turns import turn_problem
 from .wording import kind, listed, quote
 
-ALIASES = {"human": "user", "gpt": "assistant"}  # ShareGPT's names
+# ShareGPT's names, and OpenAI's older one for a tool's result
+ALIASES = {"human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool", "function": "tool"}
 _NEAR_ROLES = {
     "bot": "assistant", "model": "assistant", "ai": "assistant", "chatbot": "assistant", "chatgpt": "assistant", "agent": "assistant",
     "claude": "assistant", "llm": "assistant", "answer": "assistant", "customer": "user", "prompter": "user", "question": "user",
-    "client": "user", "developer": "system", "context": "system", "function": "tool", "observation": "tool", "ipython": "tool",
+    "client": "user", "developer": "system", "context": "system", "ipython": "tool",
 }  # fmt: skip
 _CALL_KEYS = ("tool_calls", "function_call")
 # Keys of a message that other trainers act on and this one does not: said, never silent.
-_UNUSED_KEYS = ("weight", "train", "loss", "reasoning_content", "thinking", "name")
+_UNUSED_KEYS = ("train", "loss", "reasoning_content", "thinking", "name")
 
 Count = Callable[[str, str], None]
 
@@ -38,46 +41,112 @@ def messages_of(
         return (), [Problem("not-messages", f'"{name}" is {kind(value)}; expected an array of messages.{hint}')]
     if not value:
         return (), [Problem("no-messages", f"\"{name}\" is an empty array; expected a user's and an assistant's message.")]
-    problems: list[Problem] = []
-    read = [_message(item, place, columns, roles, count, problems) for place, item in enumerate(value, start=1)]
-    messages = tuple(message for message in read if message is not None)
+    reader = _Reader(columns, roles, count)
+    read = [reader.message(item, place) for place, item in enumerate(value, start=1)]
+    problems = [found for found in read if isinstance(found, Problem)]
+    messages = tuple(found for found in read if isinstance(found, Message))
     system = optional_text(row.get("system"), '"system"')
     if isinstance(system, Problem):
         problems.append(system)
-    if not any(problem.severity == "error" for problem in problems):
-        wrong = _turns(system, messages, first=1 + len(read) - len(messages))
-        problems += [Problem("turns", wrong)] if wrong else []
+    if not problems:
+        messages, wrong = _in_order(system, messages, first=1 + len(read) - len(messages))
+        problems += [wrong] if wrong else []
+    problems += _strange(read)
     return (Message("system", system), *messages) if isinstance(system, str) else messages, problems
 
 
-def _turns(system: str | None, messages: tuple[Message, ...], *, first: int) -> str | None:
+def _in_order(system: str | None, messages: tuple[Message, ...], *, first: int) -> tuple[tuple[Message, ...], Problem | None]:
+    """The messages with their tool calls linked, and the first thing wrong with their order."""
     if system is not None and messages and messages[0].role == "system":
-        return 'a "system" key and a system message in one row; expected one of them. Join the two, or remove one.'
-    return turn_problem(messages, first=first)
+        wrong = 'a "system" key and a system message in one row; expected one of them. Join the two, or remove one.'
+    else:
+        wrong = turn_problem(messages, first=first)
+    if wrong:
+        return messages, Problem("turns", wrong)
+    if not any(message.role == "assistant" and message.learned for message in messages):
+        way_out = "Give one of them weight 1, or remove the row."
+        return messages, Problem("nothing-learned", f"every assistant message has weight 0, so nothing to learn. {way_out}")
+    return linked(messages, first=first)
 
 
-def _message(
-    item: object, place: int, columns: Mapping[str, str], roles: Mapping[str, str], count: Count, problems: list[Problem]
-) -> Message | None:
-    """One message, or None when it is an empty system message or has problems, which are added to `problems`."""
-    if not isinstance(item, dict):
-        problems.append(Problem("not-a-message", f"message {place} is {kind(item)}; expected an object with role and content."))
-        return None
-    role_key = _key(item, columns.get("role"), "role", "from")
-    content_key = _key(item, columns.get("content"), "content", "value")
-    call = next((key for key in _CALL_KEYS if item.get(key)), None)
-    if call is not None:
-        problems.append(Problem("not-supported", f'message {place} has "{call}"; tool calls are not supported. Remove the row.'))
-        return None
-    absent = "role" if role_key is None else "content" if content_key is None else None
-    if absent is not None:
-        found = f'message {place} has no "{absent}"; it has {listed(item) or "no keys"}.'
-        problems.append(Problem("missing-key", f"{found} Add it, or pass --set data.columns.{absent}=NAME."))
-        return None
-    for key in _UNUSED_KEYS:
-        if item.get(key) is not None and key not in (role_key, content_key):
-            count("unused-key", key)
-    return _read(item[role_key], item[content_key], place, role_key, roles, count, problems)
+def _strange(read: Sequence[Message | Problem | None]) -> Iterator[Problem]:
+    for place, message in enumerate(read, start=1):
+        strange = strange_word(message.content, _content_name(place, message.role)) if isinstance(message, Message) else None
+        if strange is not None:
+            yield strange
+
+
+def _content_name(place: int, role: str) -> str:
+    return f"the content of message {place} ({role})"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """One object after the other becomes a message."""
+
+    columns: Mapping[str, str]
+    roles: Mapping[str, str]
+    count: Count
+
+    def message(self, item: object, place: int) -> Message | Problem | None:
+        """None is a system message without text, which is left out."""
+        if not isinstance(item, dict):
+            return Problem("not-a-message", f"message {place} is {kind(item)}; expected an object with role and content.")
+        role_key = _key(item, self.columns.get("role"), "role", "from")
+        content_key = _key(item, self.columns.get("content"), "content", "value")
+        call_key = next((key for key in _CALL_KEYS if item.get(key)), None)
+        absent = "role" if role_key is None else "content" if content_key is None and call_key is None else None
+        if absent is not None:
+            found = f'message {place} has no "{absent}"; it has {listed(item) or "no keys"}.'
+            return Problem("missing-key", f"{found} Add it, or pass --set data.columns.{absent}=NAME.")
+        role = self._role(item[role_key], role_key)
+        if isinstance(role, Problem):
+            return role
+        self._say_unused(item, role, role_key, content_key)
+        learned = _learned(item.get("weight"), role, place)
+        if isinstance(learned, Problem):
+            return learned
+        if call_key is not None:
+            return _calling(item, call_key, role, place, item.get(content_key), learned=learned)
+        content = item[content_key]
+        calls = calls_in_text(content, place) if item[role_key] == "function_call" else None
+        return Message(role, "", calls, learned) if calls else self._plain(item, role, place, content, learned=learned)
+
+    def _plain(self, item: Mapping[str, object], role: str, place: int, content: object, *, learned: bool) -> Message | Problem | None:
+        name = _content_name(place, role)
+        if role == "system" and place == 1 and optional_text(content, name) is None:
+            self.count("empty-system", "system")
+            return None
+        text = required_text(content, name, trained=role not in ("user", "tool"))
+        if isinstance(text, Problem):
+            return text
+        answered = item.get("tool_call_id") if role == "tool" else None
+        if answered is not None and not isinstance(answered, str):
+            return Problem("bad-call", f"the tool_call_id of message {place} is {kind(answered)}; expected the id of a call. Correct it.")
+        return Message(role, text, learned=learned, tool_call_id=answered or None)
+
+    def _role(self, role: object, key: str) -> str | Problem:
+        if not isinstance(role, str):
+            return Problem("unknown-role", f"{key} is {kind(role)}; expected system, user, assistant or tool.")
+        if role in self.roles:
+            return self.roles[role]
+        if role in ROLES:
+            return role
+        if role in ALIASES:
+            self.count("role-alias", role)
+            return ALIASES[role]
+        near = nearest_role(role)
+        setting = shlex.quote(f"data.roles.{role[:40]}={near}")
+        found = f"{key} is {quote(role, limit=40)}; expected system, user, assistant or tool."
+        if not role.strip() or not role.isprintable() or len(role) > 40:
+            return Problem("unknown-role", f"{found} Rename it.")
+        return Problem("unknown-role", f"{found} Rename it, or pass --set {setting}.")
+
+    def _say_unused(self, item: Mapping[str, object], role: str, role_key: str, content_key: str | None) -> None:
+        for key in _UNUSED_KEYS:
+            used = key in (role_key, content_key) or (key == "name" and role == "tool")  # the name of the function that was called
+            if item.get(key) is not None and not used:
+                self.count("unused-key", key)
 
 
 def _key(item: Mapping[str, object], mapped: str | None, *names: str) -> str | None:
@@ -86,43 +155,26 @@ def _key(item: Mapping[str, object], mapped: str | None, *names: str) -> str | N
     return next((name for name in names if name in item), None)
 
 
-def _read(
-    role: object, content: object, place: int, role_key: str, roles: Mapping[str, str], count: Count, problems: list[Problem]
-) -> Message | None:
-    standard = _standard_role(role, role_key, roles, count)
-    if isinstance(standard, Problem):
-        problems.append(standard)
-        return None
-    name = f"the content of message {place} ({standard})"
-    if standard == "system" and place == 1 and optional_text(content, name) is None:
-        count("empty-system", "system")
-        return None
-    text = required_text(content, name, trained=standard not in ("user", "tool"))
-    if isinstance(text, Problem):
-        problems.append(text)
-        return None
-    strange = strange_word(text, name)
-    if strange is not None:
-        problems.append(strange)
-    return Message(standard, text)
+def _learned(weight: object, role: str, place: int) -> bool | Problem:
+    """OpenAI's weight: 0 or 1, on the assistant's messages."""
+    if weight is None:
+        return True
+    if role != "assistant":
+        return Problem("bad-weight", f"message {place} ({role}) has a weight; expected one on assistant messages only. Remove it.")
+    if isinstance(weight, bool) or weight not in (0, 1):
+        return Problem("bad-weight", f"the weight of message {place} is {kind(weight)}; expected 0 (not learned) or 1. Correct it.")
+    return weight == 1
 
 
-def _standard_role(role: object, key: str, roles: Mapping[str, str], count: Count) -> str | Problem:
-    if not isinstance(role, str):
-        return Problem("unknown-role", f"{key} is {kind(role)}; expected system, user, assistant or tool.")
-    if role in roles:
-        return roles[role]
-    if role in ROLES:
-        return role
-    if role in ALIASES:
-        count("role-alias", role)
-        return ALIASES[role]
-    near = nearest_role(role)
-    setting = shlex.quote(f"data.roles.{role[:40]}={near}")
-    found = f"{key} is {quote(role, limit=40)}; expected system, user, assistant or tool."
-    if not role.strip() or not role.isprintable() or len(role) > 40:
-        return Problem("unknown-role", f"{found} Rename it.")
-    return Problem("unknown-role", f"{found} Rename it, or pass --set {setting}.")
+def _calling(item: Mapping[str, object], key: str, role: str, place: int, content: object, *, learned: bool) -> Message | Problem:
+    """An assistant's message with calls; beside them it may have text, null or nothing."""
+    if role != "assistant":
+        return Problem("bad-call", f'message {place} ({role}) has "{key}"; expected it on assistant messages only. Remove it.')
+    calls = calls_of(item[key], place)
+    if isinstance(calls, Problem):
+        return calls
+    text = optional_text(content, _content_name(place, role))
+    return text if isinstance(text, Problem) else Message(role, text or "", calls, learned)
 
 
 def nearest_role(role: str) -> str:

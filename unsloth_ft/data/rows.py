@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from .calls import tools_of, unknown_functions
 from .content import Problem, optional_text, required_text, strange_word
 from .conversation import Conversation, Message
 from .findings import Finding
@@ -14,7 +15,8 @@ from .once import SaidOnce
 from .shapes import NoShape, Shape, renamed, shape_of
 
 # Lists beside the conversation that other trainers put into the prompt; leaving them out in silence would train another thing.
-_UNSUPPORTED_LISTS = ("tools", "functions", "history", "images", "videos", "audios")
+_UNSUPPORTED_LISTS = ("history", "images", "videos", "audios")
+_TOOL_LISTS = ("tools", "functions")  # for rows of messages only
 
 
 class Row(NamedTuple):
@@ -56,8 +58,9 @@ def _row(
     roles: Mapping[str, str],
     once: SaidOnce,
 ) -> Iterator[Row | Finding]:
-    problems = list(_unsupported(row))
-    text = None
+    chat = shape.name in ("messages", "conversations")
+    problems = list(_unsupported(row, _UNSUPPORTED_LISTS if chat else (*_TOOL_LISTS, *_UNSUPPORTED_LISTS)))
+    text = tools = None
     messages: tuple[Message, ...] = ()
     if shape.name == "text":
         found = required_text(row["text"], '"text"')
@@ -65,19 +68,22 @@ def _row(
             problems.append(found)
         else:
             text = found
-    elif shape.name in ("messages", "conversations"):
+    elif chat:
         messages, more = messages_of(row, shape.name, columns, roles, lambda code, name: once.counted(code, name, line))
-        problems += more
+        tools = tools_of(row)
+        if "parallel_tool_calls" in row:
+            once.counted("parallel-calls", "parallel_tool_calls", line)
+        problems += [*more, tools] if isinstance(tools, Problem) else [*more, *unknown_functions(messages, tools)]
     else:
         messages, more = _pair(row, shape)
         problems += more
     yield from (Finding(file, line, problem.severity, problem.code, problem.message) for problem in problems)
     if not any(problem.severity == "error" for problem in problems):
-        yield Row(Conversation(messages=messages, file=file, line=line, text=text), shape.name)
+        yield Row(Conversation(messages, file, line, text, tools), shape.name)
 
 
-def _unsupported(row: Mapping[str, object]) -> Iterator[Problem]:
-    for key in _UNSUPPORTED_LISTS:
+def _unsupported(row: Mapping[str, object], keys: Iterable[str]) -> Iterator[Problem]:
+    for key in keys:
         if isinstance(row.get(key), (list, tuple)) and row[key]:
             message = f'"{key}" is not supported, and leaving it out would change the row. Remove the key, or the row.'
             yield Problem("not-supported", message)
