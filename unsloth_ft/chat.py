@@ -6,17 +6,17 @@ The tokenizer's own chat template is the only template, and what is learned is f
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from jinja2 import TemplateError
-
 from unsloth_ft.chat_ids import Encoder, Span, Tokens
 from unsloth_ft.chat_layout import Layout, Template, last_answer, short
+from unsloth_ft.chat_tools import TEMPLATE_ERRORS, ToolSupport, has_calls, own_texts, plain
 from unsloth_ft.data.conversation import Conversation, Message
 from unsloth_ft.errors import UserError
 
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+KEPT_TEMPLATES = 64  # lists of tools at a time whose templates are kept; most data have one, some have one a row
 TOGETHER = 1024  # conversations at a time: their tokens' places take about 20 MB beside the rows
 IGNORE = -100  # torch's cross-entropy skips this label
-
-# What a template raises: its own refusals and undefined names (TemplateError), wrong types, numbers and keys, too deep a recursion.
-TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ class Chat:
         self.train_on = train_on
         self.special_tokens = special_tokens
         self._encoder = Encoder(tokenizer)
-        self._template = Template(self._render)
+        self._templates: dict[str | None, Template] = {}
+        self._tools = ToolSupport(partial(self._applied, add_generation_prompt=True))
         # Each id once: rows share these, else every token of a data set would be a number of its own (28 bytes).
         self._numbers: dict[int, int] = {}
 
@@ -97,8 +96,12 @@ class Chat:
     @cached_property
     def turn_end(self) -> str:
         """What the template writes to end an answer: its first control token, like `<|im_end|>`, or else plain text."""
-        layout = self._template.lay_out((Message("user", "a"), Message("assistant", "b")))
-        return self._turn_end_in(layout.text[layout.contents[-1][1] :])
+        return self._turn_end_in(self._behind_an_answer)
+
+    @cached_property
+    def _behind_an_answer(self) -> str:
+        layout = self._template(None).lay_out((Message("user", "a"), Message("assistant", "b")))
+        return layout.text[layout.contents[-1][1] :]
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
@@ -114,26 +117,28 @@ class Chat:
         candidates = (self.tokenizer.pad_token_id, self.tokenizer.unk_token_id, 0, 1, 2, 3)
         return next(index for index in candidates if index is not None and index not in self.end_ids)
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: str | None = None) -> str:
         """The template's text for these messages. Raises jinja2.TemplateError where the template refuses them."""
-        plain = [{"role": message.role, "content": message.content} for message in messages]
-        return self.tokenizer.apply_chat_template(
-            plain, tokenize=False, add_generation_prompt=add_generation_prompt, **self.template_kwargs
-        )
+        return self._applied(plain(messages, nine=self._tools.nine(messages)), tools, add_generation_prompt=add_generation_prompt)
 
     def prompt(self, conversation: Conversation) -> tuple[list[int], str]:
-        """Ids of everything before the last answer, as at inference, and the answer that was expected.
+        """Ids of everything before the last learned answer, as at inference, and the answer that was expected.
 
-        They are the first ids of the conversation's row. Raises UserError as `encode` does.
+        They are the first ids of the row of the conversation through that answer. Raises UserError as `encode` does.
         """
         try:
-            last = last_answer(conversation.messages)
+            last = last_answer(conversation.messages, learned=True)
             before = conversation.messages[:last]
-            layout = self._template.lay_out_prompt(before)
+            layout = self._template(conversation.tools).lay_out_prompt(before)
         except UserError as error:
             raise UserError(f"{conversation.where}: {error}") from None
         tokens, _ = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(before, layout))
-        return tokens.ids, conversation.messages[last].content
+        answer = conversation.messages[last]
+        if answer.tool_calls is None:
+            return tokens.ids, answer.content
+        row = self.encode(replace(conversation, messages=conversation.messages[: last + 1]))
+        written = [label for label in row.labels[len(tokens.ids) :] if label != IGNORE]
+        return tokens.ids, self.tokenizer.decode(written, skip_special_tokens=True).strip()
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a rendered text. The template writes BOS where the model wants it; none is added."""
@@ -172,7 +177,8 @@ class Chat:
         if conversation.text is not None:
             return None
         self._refuse_control_tokens(conversation.messages)
-        layout = self._template.lay_out(conversation.messages)
+        self._refuse_tools(conversation)
+        layout = self._template(conversation.tools).lay_out(conversation.messages)
         _refuse_changed(conversation.messages, layout)
         return layout
 
@@ -181,13 +187,17 @@ class Chat:
         tokens, starts = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(messages, layout), whole=whole)
         ends, closed = self._ends(messages, layout, tokens)
         ids = tuple(map(self._numbers.setdefault, tokens.ids, tokens.ids))
-        labels = [IGNORE] * len(ids)
+        labels = list(ids) if self.train_on == "all" else [IGNORE] * len(ids)
+        learned = [message.learned for message in messages if message.role == "assistant"]
         for number, (start, end) in enumerate(zip(starts, ends)):
+            if not learned[number]:
+                labels[start:end] = [IGNORE] * (end - start)
+                continue
             if start >= end:
                 looked = f"It was looked for at character {layout.starts[number]} of {short(layout.text)}"
                 raise UserError(f"no token of answer {number + 1} would be learned. {looked}.")
             labels[start:end] = ids[start:end]
-        row = Row(ids, ids if self.train_on == "all" else tuple(labels), conversation.where, tuple(closed))
+        row = Row(ids, tuple(labels), conversation.where, tuple(closed))
         self._refuse_double_bos(row)
         return row
 
@@ -208,26 +218,60 @@ class Chat:
         bos = self.tokenizer.bos_token_id
         return bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
 
-    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def _template(self, tools: str | None) -> Template:
+        """The template with these tools."""
+        if tools not in self._templates:
+            if len(self._templates) > KEPT_TEMPLATES:
+                self._templates.clear()
+            self._templates[tools] = Template(partial(self._render, tools=tools))
+        return self._templates[tools]
+
+    def _applied(self, messages: list[dict], tools: str | None, *, add_generation_prompt: bool) -> str:
+        more = {} if tools is None else {"tools": json.loads(tools)}
+        kwargs = {**self.template_kwargs, **more}
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt, **kwargs)
+
+    def _refuse_tools(self, conversation: Conversation) -> None:
+        """Raises UserError for tools and calls that the template leaves out, and for control tokens in them."""
+        if conversation.tools is None and not has_calls(conversation.messages):
+            return
+        self._tools.refuse_hidden(conversation)
+        for name, text in (("tools", conversation.tools), *(("tool calls", message.tool_calls) for message in conversation.messages)):
+            found = self._encoder.control_token(text or "")
+            if found:
+                raise UserError(f'the row\'s {name} contain the control token "{found}", which the model would read as one. Remove it.')
+
+    def _render(self, messages: Sequence[Message], add_generation_prompt: bool, *, tools: str | None) -> str:
         try:
-            return self.render(messages, add_generation_prompt=add_generation_prompt)
+            return self.render(messages, add_generation_prompt=add_generation_prompt, tools=tools)
         except TEMPLATE_ERRORS as error:
             raise UserError(f"the model's chat template refuses this conversation: {error}") from None
 
     def _ends(self, messages: Sequence[Message], layout: Layout, tokens: Tokens) -> tuple[list[int], list[int]]:
-        """(for each answer the number of tokens through its turn end, those of them that end with one)."""
-        text = layout.text
-        contents = [span for span, message in zip(layout.contents, messages) if message.role == "assistant"]
-        rest = text[contents[-1][1] :]
-        found = self._turn_end_in(rest)
-        ending = rest[: rest.index(found) + len(found)]
-        places, closed = [], []
-        for _, end in contents:
-            closed.append(text.startswith(ending, end))
-            places.append(end + len(ending) if closed[-1] else end)
-        # A token that begins inside the turn belongs to it whole: "###\n" is one token, and it is what the model writes.
-        ends = [tokens.first_from(place) for place in places]
-        return ends, [end for end, yes in zip(ends, closed) if yes]
+        """(for each answer the number of tokens through its turn end, those of the learned ones that end with one)."""
+        last = last_answer(messages)
+        behind = layout.text[layout.contents[last][1] :] if messages[last].tool_calls is None else self._behind_an_answer
+        turn_end = self._turn_end_in(behind)
+        ending = behind[: behind.index(turn_end) + len(turn_end)]
+        following = [begin for begin, _ in layout.contents[1:]] + [len(layout.text)]
+        ends, closed = [], []
+        for message, (_, end), until in zip(messages, layout.contents, following):
+            if message.role != "assistant":
+                continue
+            behind = layout.text[end:until]
+            length = len(ending) * behind.startswith(ending) if message.tool_calls is None else self._call_ending(behind, turn_end)
+            # A token that begins inside the turn belongs to it whole: "###\n" is one token, and it is what the model writes.
+            ends.append(tokens.first_from(end + length))
+            closed += [ends[-1]] if length and message.learned else []
+        return ends, closed
+
+    def _call_ending(self, behind: str, turn_end: str) -> int:
+        """Length of what ends a turn of calls: brackets, then the answers' turn end or another control token (Llama's <|eom_id|>).
+
+        The answers' one first: brackets may be control tokens too.
+        """
+        found = turn_end if turn_end in behind else self._encoder.control_token(behind)
+        return behind.index(found) + len(found) if found else 0
 
     def _turn_end_in(self, rest: str) -> str:
         """What ends the turn in the text that the template writes after an answer."""
@@ -269,6 +313,9 @@ def _refuse_changed(messages: Sequence[Message], layout: Layout) -> None:
     """
     for message, (begin, end) in zip(messages, layout.contents):
         shown = layout.text[begin:end]
+        if message.tool_calls is not None:
+            _refuse_hidden(message, shown)
+            continue
         if shown == message.content or shown.split() == message.content.split():
             continue
         if not shown.strip():
@@ -280,3 +327,12 @@ def _refuse_changed(messages: Sequence[Message], layout: Layout) -> None:
                 f"the model's chat template changes this {message.role} message: {short(message.content)} becomes {short(shown)}. "
                 "Use a template that writes messages as they are."
             )
+
+
+def _refuse_hidden(message: Message, shown: str) -> None:
+    squeezed = "".join(shown.split())
+    hidden = next((text for text in own_texts(message) if "".join(text.split()) not in squeezed), None)
+    if hidden is not None:
+        raise UserError(
+            f"the model's chat template leaves out {short(hidden)} of an assistant message with tool calls. Change it, or remove the row."
+        )

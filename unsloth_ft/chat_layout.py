@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from unsloth_ft.chat_ids import Span
+from unsloth_ft.chat_tools import has_calls, marked
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import UserError
 
@@ -22,7 +23,8 @@ FIRST_MARK = 0xF0000  # Unicode's supplementary private use area: 65,534 charact
 
 @dataclass(frozen=True)
 class Layout:
-    """A rendered text. `contents[i]` is where message i's content stands, trimmed or otherwise changed by the template;
+    """A rendered text. `contents[i]` is where message i's content stands, trimmed or otherwise changed by the template (of a message
+    with tool calls: from its content or the first function's name to the last one's arguments);
     `starts` is, for each answer, where the prompt ends that asks for it at inference: the model writes everything from there."""
 
     text: str
@@ -85,7 +87,8 @@ class Template:
         return min(begin, after + _common_prefix(prompt[asked:], text[after:begin]))
 
     def _contents(self, messages: Sequence[Message], text: str, add_generation_prompt: bool) -> tuple[Span, ...]:
-        frame = self._frame(tuple(message.role for message in messages), add_generation_prompt)
+        # With calls the text around the contents depends on their number and ids: each is looked for by itself.
+        frame = None if has_calls(messages) else self._frame(tuple(message.role for message in messages), add_generation_prompt)
         found = frame and _walk(text, frame, messages)
         return found or tuple(self._place(messages, index, text, add_generation_prompt) for index in range(len(messages)))
 
@@ -103,14 +106,14 @@ class Template:
     def _place(self, messages: Sequence[Message], index: int, text: str, add_generation_prompt: bool) -> Span:
         """Where a message's content stands in the text: the part that changes when the content is another."""
         mark = next(mark for mark in map(chr, range(FIRST_MARK, FIRST_MARK + len(text) + 1)) if mark not in text)
-        other = self.render([*messages[:index], Message(messages[index].role, mark), *messages[index + 1 :]], add_generation_prompt)
+        other = self.render([*messages[:index], marked(messages[index], mark), *messages[index + 1 :]], add_generation_prompt)
         begin = _common_prefix(text, other)
         return begin, len(text) - _common_prefix(text[begin:][::-1], other[begin:][::-1])
 
 
-def last_answer(messages: Sequence[Message]) -> int:
-    """Index of the last assistant message. Raises UserError when there is none."""
-    found = [index for index, message in enumerate(messages) if message.role == "assistant"]
+def last_answer(messages: Sequence[Message], *, learned: bool = False) -> int:
+    """Index of the last assistant message, with `learned` of the last that is learned. Raises UserError when there is none."""
+    found = [index for index, message in enumerate(messages) if message.role == "assistant" and (message.learned or not learned)]
     if not found:
         raise UserError("there is no assistant message, so nothing to learn. Add the answer, or remove the row.")
     return found[-1]

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsloth_ft.chat import TEMPLATE_ERRORS, Chat
+from unsloth_ft.chat import Chat
+from unsloth_ft.chat_tools import TEMPLATE_ERRORS
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import GateError
 from unsloth_ft.export.chat_probe import trimmed_roles

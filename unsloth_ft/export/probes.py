@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unsloth_ft.chat import TEMPLATE_ERRORS, Chat
+from unsloth_ft.chat import Chat
+from unsloth_ft.chat_tools import TEMPLATE_ERRORS
 from unsloth_ft.data.conversation import Message
 
 # Each is what some tokenizer or converter got wrong once: spaces, digits, contractions, scripts without spaces, joined emoji, marks that
