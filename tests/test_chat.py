@@ -155,7 +155,7 @@ def test_padding_is_no_end_token_even_where_the_tokenizer_pads_with_its_eos(chat
 def test_ordinary_rows_have_the_ids_that_the_tokenizer_gives_the_whole_text(family, chat_of):
     chat = chat_of(family)
     asked = conversation("user:What's 12345 + 1?", "assistant:12346.", "user: And in words? ", "assistant:Twelve thousand …")
-    whole = chat.tokenizer.apply_chat_template([vars(message) for message in asked.messages])["input_ids"]
+    whole = chat.tokenizer.apply_chat_template([{"role": message.role, "content": message.content} for message in asked.messages])["input_ids"]
     assert list(chat.encode(asked).input_ids) == whole
 
 

@@ -463,10 +463,10 @@ BAD_CONVERSATIONS: list[tuple[str, str, bytes, str]] = [
         ),
     ),
     (
-        "role function",
+        "role ipython",
         "faq.jsonl",
-        chat(("user", "a"), ("assistant", "b"), ("function", "c"), ("assistant", "d")),
-        ('faq.jsonl:1: role is "function"; expected system, user, assistant or tool. Rename it, or pass --set data.roles.function=tool.'),
+        chat(("user", "a"), ("assistant", "b"), ("ipython", "c"), ("assistant", "d")),
+        ('faq.jsonl:1: role is "ipython"; expected system, user, assistant or tool. Rename it, or pass --set data.roles.ipython=tool.'),
     ),
     (
         "role developer",

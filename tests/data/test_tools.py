@@ -62,7 +62,7 @@ def test_openais_rows_with_tools_are_read_without_a_remark(saved):
         Message("assistant", "No."),
     )
     assert json.loads(row.tools) == [WEATHER]
-    assert dataset.findings == ()
+    assert list(dataset.findings) == []
 
 
 @pytest.mark.parametrize("tools", [[WEATHER["function"]], json.dumps([WEATHER]), [json.dumps(WEATHER)], WEATHER])
