@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from unsloth_ft import plan_steps
+from unsloth_ft.data import sequence_length
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.memory import TRAINING, Batch, Work, estimate
@@ -21,8 +22,6 @@ from unsloth_ft.plan_padding import with_unsloth
 from unsloth_ft.plan_values import DataFacts, Decision
 from unsloth_ft.recipe import Recipe
 
-ROUND_LENGTH_TO = 64  # tokens; matmul tiles of GPUs and of oneDNN are multiples of 16 to 64
-LENGTH_MARGIN = 1.2  # over the 95th percentile
 COUNTED_ROWS = 10_000  # up to here the order of every epoch is looked at, which takes 0.1 s an epoch
 
 
@@ -207,10 +206,10 @@ def max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decisi
         if recipe.max_seq_length > cap:
             raise UserError(f"max_seq_length is {recipe.max_seq_length}, but the model has {cap} positions; expected at most {cap}.")
         return Decision(recipe.max_seq_length, "recipe")
-    wanted = math.ceil(data.length_p95 * LENGTH_MARGIN / ROUND_LENGTH_TO) * ROUND_LENGTH_TO
+    wanted = sequence_length.covering(data.length_p95)
     if wanted > cap:
         return Decision(cap, f"the model's limit; p95 of your rows is {data.length_p95}")
-    return Decision(wanted, f"p95 of your rows is {data.length_p95}; ×{LENGTH_MARGIN}, rounded up")
+    return Decision(wanted, sequence_length.reason(data.length_p95))
 
 
 def _packed(data: DataFacts, max_seq_length: int) -> DataFacts:

@@ -30,7 +30,7 @@ _ZERO_WIDTH = re.compile(
     "|[\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb]"
     "|(?<![\u1800-\u18af])\u180e"
 )
-_MARKS = re.compile("[\u200e\u200f\u061c]")
+_DIRECTION_MARKS = re.compile("[\u200e\u200f\u061c]")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 # A flag of a region is a black flag, tags, and the cancel tag (UTS #51, ED-14a); tags elsewhere hide ASCII text.
 _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007e]{1,10}\U000e007f")
@@ -40,12 +40,13 @@ _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]" * 3 + "[\ufe00-\u
 _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069\n\u2029]")
 _OVERRIDES, _EMBEDDINGS, _ISOLATES = "\u202d\u202e", "\u202a\u202b", "\u2066\u2067\u2068"
 _POP_DIRECTION, _POP_ISOLATE = "\u202c", "\u2069"
-# UTF-8 as cp1252 (or Latin-1, cp1250), cp1251 and MacRoman read it: where ftfy is asked, not a verdict.
-_CONTINUED = "[\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+# UTF-8's first two bytes as cp1252 (or Latin-1, cp1250), cp1251 and MacRoman read them: where ftfy is asked, not a verdict. Word-final é
+# before a quote is among them. Two sets in a row, and nothing else: re finds that in half the time of an alternation.
 _MOJIBAKE = re.compile(
-    f"[\u00c2-\u00d1\u00d7-\u00d9\u0102\u0103]{_CONTINUED}|\u00c3 |[\u00e0-\u00ef]{_CONTINUED}{{2}}|\u00f0{_CONTINUED}{{2}}"
-    "|[\u0420\u0421][\u00a0-\u00bb\u0402-\u040f\u0452-\u045f\u2013-\u203a\u20ac\u2116\u2122]|\u0432\u0402|[\u221a\u201a][\u00a0-\u00ff\u2020-\u2260]"
+    "[\u00c2-\u00d1\u00d7-\u00d9\u00e0-\u00f0\u0102\u0103\u0420\u0421\u0432\u221a\u201a]"
+    "[\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u0402-\u040f\u0452-\u045f\u2013-\u203a\u20ac\u2116\u2122]"
 )
+_MARKS = ("\ufffd", "Ã ", "√")
 _CONTEXT = 12  # characters shown on either side
 
 
@@ -69,7 +70,7 @@ def may_hold(whole: str) -> bool:
     """Whether a row's texts, joined, are worth a look at each."""
     if not _is_plain(whole):
         return True
-    return not whole.isascii() and ("\ufffd" in whole or bool(_MOJIBAKE.search(whole)) or bool(_SELECTORS.search(whole)))
+    return not whole.isascii() and bool(_MOJIBAKE.search(whole) or _SELECTORS.search(whole) or any(mark in whole for mark in _MARKS))
 
 
 def _is_plain(text: str) -> bool:
@@ -124,7 +125,7 @@ def _replaced(found: re.Match[str]) -> str:
 
 def _lone_mark(text: str) -> re.Match[str] | None:
     """A direction mark in a text without a right-to-left letter; beside one it is spelling."""
-    return None if _RIGHT_TO_LEFT.search(text) else _MARKS.search(text)
+    return None if _RIGHT_TO_LEFT.search(text) else _DIRECTION_MARKS.search(text)
 
 
 def _hidden_tags(text: str) -> re.Match[str] | None:
@@ -159,7 +160,7 @@ def _directions(text: str, name: str) -> Iterator[Problem]:
 
 def _mojibake(text: str, name: str) -> Iterator[Problem]:
     """UTF-8 that was read as another encoding, by ftfy's table of what no language writes, and what it repairs."""
-    if not _MOJIBAKE.search(text):
+    if not _MOJIBAKE.search(text) and "Ã " not in text and "√" not in text:
         return
     import ftfy
     from ftfy.badness import BADNESS_RE

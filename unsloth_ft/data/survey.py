@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+
+
+from . import languages, sequence_length
 from .conversation import Conversation
 from .findings import Finding
 from .histogram import RESOLUTION, Histogram
+from .languages import Languages
+from .places import Extreme, Extremes, Place, Places, told
+from .scripts import NONE, script
+from .style import Style
+
+# An answer stands out where it is 20 times as long (or as short) as the middle half of the answers, or further from it than three times
+# the middle half is wide, in the logarithm (Tukey's far-out fence): answers of a word beside answers of a page are a style, not a mistake.
+_FAR, _FENCE = 20, 3
+_FEWEST = 50  # answers: with fewer, quartiles say little
+_ONE_SCRIPT = 0.95  # share of the answers from which on another script stands out
 
 
 class Survey:
@@ -22,6 +35,11 @@ class Survey:
         self.tokens = Histogram()
         self.learned_tokens = Histogram()
         self.roles: dict[str, int] = {}
+        self.scripts: dict[str, Places] = {}
+        self.longest = Extremes()
+        self.shortest = Extremes(sign=-1)
+        self.languages = Languages()
+        self.style = Style()
 
     def add(self, conversation: Conversation) -> None:
         """Survey one row."""
@@ -36,12 +54,25 @@ class Survey:
             whole += length
             role = message.role
             roles[role] = roles.get(role, 0) + 1
-            if role == "assistant":
-                self.answers.add(length)
-            elif role == "user":
+            if role == "user":
                 self.questions.add(length)
+            elif role == "assistant" and length:  # beside tool calls there may be no text
+                self._add_answer(message.content, conversation.file, conversation.line)
         self.lengths.add(whole)
         self.messages.add(len(conversation.messages))
+
+    def _add_answer(self, answer: str, file: str, line: int) -> None:
+        length = len(answer)
+        self.answers.add(length)
+        self.longest.add(length, file, line)
+        self.shortest.add(length, file, line)
+        name = script(answer)
+        places = self.scripts.get(name)
+        if places is None:
+            places = self.scripts[name] = Places()
+        places.add(file, line)
+        self.languages.add(answer, file, line)
+        self.style.add(answer, file, line)
 
     def add_tokens(self, where: str, tokens: int, learned: int) -> None:
         """Survey one row's tokens: all of them, and those that are learned. `where` is its file:line."""
@@ -51,23 +82,85 @@ class Survey:
     def merge(self, other: Survey) -> None:
         """Add what was found in the rows that come after these."""
         self.rows += other.rows
-        for name in ("questions", "answers", "lengths", "messages", "tokens", "learned_tokens"):
-            getattr(self, name).merge(getattr(other, name))
+        for mine, its in zip(self._histograms(), other._histograms(), strict=True):
+            mine.merge(its)
         for role, number in other.roles.items():
             self.roles[role] = self.roles.get(role, 0) + number
+        for name, places in other.scripts.items():
+            self.scripts.setdefault(name, Places()).merge(places)
+        self.longest.merge(other.longest)
+        self.shortest.merge(other.shortest)
+        self.languages.merge(other.languages)
+        self.style.merge(other.style)
+
+    def _histograms(self) -> tuple[Histogram, ...]:
+        return self.questions, self.answers, self.lengths, self.messages, self.tokens, self.learned_tokens
 
     def findings(self) -> tuple[Finding, ...]:
-        """What stands out in the file as a whole."""
-        return ()
+        """Notes on what stands out: answers far longer or shorter than the others, in another script or language, in another style."""
+        return (*self._lengths(), *self._scripts(), *languages.findings(self.languages.told()), *self.style.findings())
+
+    def _lengths(self) -> tuple[Finding, ...]:
+        if self.answers.number < _FEWEST:
+            return ()
+        low, middle, high = (max(1, self.answers.percentile(percent)) for percent in (25, 50, 75))
+        factor = max(_FAR, (high / low) ** _FENCE)
+        long = [row for row in self.longest.rows if row.length > high * factor]
+        short = [row for row in self.shortest.rows if row.length < low / factor]
+        found = []
+        if long:
+            number = max(len(long), self.answers.above(high * factor))
+            found.append(_outliers("long-answer", long, number, f"{number:,} far longer than the others", middle, "Cut them, or leave them"))
+        if short:
+            number = max(len(short), self.answers.below(low / factor))
+            found.append(_outliers("short-answer", short, number, f"{number:,} far shorter than the others", middle, "Fill them in, or leave them"))
+        return tuple(found)
+
+    def _scripts(self) -> tuple[Finding, ...]:
+        lettered = {name: places for name, places in self.scripts.items() if name != NONE}
+        number = sum(places.number for places in lettered.values())
+        usual = max(lettered, key=lambda name: lettered[name].number, default="")
+        if number < _FEWEST or len(lettered) < 2 or lettered[usual].number < _ONE_SCRIPT * number:
+            return ()
+        found = []
+        for name, places in sorted(lettered.items()):
+            if name != usual:
+                message = f"{places.number:,} of {number:,} answers are in the script {name} ({told(places.first, places.number)}); expected"
+                message += f" {usual}, as the others. Translate or remove them, or leave them."
+                found.append(Finding(*places.first[0], "note", "script", message))
+        return tuple(found)
+
+    def recommended_max_seq_length(self) -> tuple[int | None, str]:
+        """(tokens, why): the plan's rule, without the model's limit; None where tokens are not counted."""
+        if not self.tokens.number:
+            return None, "tokens are not counted without a tokenizer; name a recipe or a model"
+        p95 = self.tokens.percentile(95)
+        return sequence_length.covering(p95), sequence_length.reason(p95)
 
     def as_json(self) -> dict[str, object]:
-        """Everything surveyed, as plain values."""
+        """Everything surveyed, as plain values; lengths in characters unless they are called tokens."""
+        length, why = self.recommended_max_seq_length()
         return {
             "rows": self.rows,
             "resolution": RESOLUTION,
             "question_characters": self.questions.as_json(),
             "answer_characters": self.answers.as_json(),
             "row_characters": self.lengths.as_json(),
+            "row_tokens": self.tokens.as_json(),
+            "learned_tokens": self.learned_tokens.as_json(),
+            "recommended_max_seq_length": {"value": length, "reason": why},
             "messages": self.messages.as_json(),
             "roles": dict(self.roles),
+            "longest_answers": [row._asdict() for row in self.longest.rows],
+            "shortest_answers": [row._asdict() for row in self.shortest.rows],
+            "scripts": {name: places.number for name, places in sorted(self.scripts.items(), key=lambda item: -item[1].number)},
+            "languages": languages.as_json(self.languages.told()),
+            "style": self.style.as_json(),
         }
+
+
+def _outliers(code: str, rows: list[Extreme], number: int, what: str, middle: int, way_out: str) -> Finding:
+    lengths = f"{rows[0].length:,} characters" if len(rows) == 1 else f"{rows[0].length:,} to {rows[-1].length:,} characters"
+    lengths = lengths if number == len(rows) else f"{rows[0].length:,} characters and {'less' if code == 'long-answer' else 'more'}"
+    message = f"{what} ({told(rows, number)}; {lengths}); expected about {middle:,} characters, the median of the answers. {way_out}."
+    return Finding(rows[0].file, rows[0].line, "note", code, f"answers: {message}")
