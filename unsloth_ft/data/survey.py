@@ -98,7 +98,7 @@ class Survey:
 
     def findings(self) -> tuple[Finding, ...]:
         """Notes on what stands out: answers far longer or shorter than the others, in another script or language, in another style."""
-        return (*self._lengths(), *self._scripts(), *languages.findings(self.languages.told()), *self.style.findings())
+        return (*self._lengths(), *self._scripts(), *languages.findings(self.languages), *self.style.findings())
 
     def _lengths(self) -> tuple[Finding, ...]:
         if self.answers.number < _FEWEST:
@@ -154,7 +154,7 @@ class Survey:
             "longest_answers": [row._asdict() for row in self.longest.rows],
             "shortest_answers": [row._asdict() for row in self.shortest.rows],
             "scripts": {name: places.number for name, places in sorted(self.scripts.items(), key=lambda item: -item[1].number)},
-            "languages": languages.as_json(self.languages.told()),
+            "languages": self.languages.counts(),
             "style": self.style.as_json(),
         }
 
