@@ -25,6 +25,8 @@ from unsloth_ft.report.html import visible
 
 SEVERITIES = (("error", "Errors", "A run stops at these."), ("warning", "Warnings", "A run records these."), ("note", "Notes", "For a person to judge."))
 
+SHOWN = 3  # findings of a kind that are open; the others unfold
+
 
 def write(path: Path, examination: Examination) -> Path:
     """Writes the page; returns its path."""
@@ -58,6 +60,7 @@ def page(examination: Examination) -> str:
         style_rows=_style(survey),
         extremes=[("longest", _extremes(survey.longest.rows)), ("shortest", _extremes(survey.shortest.rows))],
         findings=_findings(examination.findings),
+        shown=SHOWN,
     )
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -83,8 +86,8 @@ def _lengths(survey: Survey) -> Iterable[dict[str, Any]]:
     """A histogram each of the lengths that are known, with what stands beside it."""
     limit, _ = survey.recommended_max_seq_length()
     for name, histogram, unit, shown in (
-        ("Whole rows, in tokens", survey.tokens, "tokens", limit),
-        ("Learned tokens a row", survey.learned_tokens, "tokens", None),
+        ("Whole rows", survey.tokens, "tokens", limit),
+        ("What is learned of a row", survey.learned_tokens, "tokens", None),
         ("Questions", survey.questions, "characters", None),
         ("Answers", survey.answers, "characters", None),
         ("Whole rows", survey.lengths, "characters", None),
@@ -93,7 +96,15 @@ def _lengths(survey: Survey) -> Iterable[dict[str, Any]]:
             drawn = [histograms.draw(histogram, size=size, unit=unit, name=name, limit=shown) for size in (histograms.WIDE, histograms.NARROW)]
             facts = histogram.as_json()
             tiles = [(key, facts[key]) for key in ("min", "p50", "mean", "p95", "p99", "max")]
-            yield {"name": name, "unit": unit, "wide": drawn[0], "narrow": drawn[1], "number": histogram.number, "tiles": tiles}
+            yield {
+                "name": name,
+                "unit": unit,
+                "wide": drawn[0],
+                "narrow": drawn[1],
+                "number": histogram.number,
+                "tiles": tiles,
+                "bars": histograms.bars(histogram),
+            }
 
 
 def _shares(counts: dict[str, int]) -> list[dict[str, Any]]:

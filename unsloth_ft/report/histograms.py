@@ -87,17 +87,17 @@ def _bars(found: Bars, drawn: Sequence[int], x: Scale, y: Scale, width: int) -> 
 
 def _marks(marks: Sequence[tuple[str, int, str]], x: Scale, size: Size) -> list[str]:
     """A line each with its words above the plot, to the right of it where there is room."""
-    parts = []
+    lines, words = [], []
     for row, (name, value, kind) in enumerate(marks):
         at, text = x(min(value, x.high)), f"{name} {value:,}"
         right = at + 5 + _CHARACTER * len(text) > size.width - size.right
         level = size.top - 4 - _LABEL_LINE * (len(marks) - row - 1)
-        parts.append(f'<line class="{kind}" x1="{place(at)}" y1="{level - 10}" x2="{place(at)}" y2="{size.height - size.bottom}"/>')
-        parts.append(
+        lines.append(f'<line class="{kind}" x1="{place(at)}" y1="{level - 10}" x2="{place(at)}" y2="{size.height - size.bottom}"/>')
+        words.append(
             f'<text class="{kind}-label" x="{place(at + (-5 if right else 5))}" y="{level}" text-anchor="{"end" if right else "start"}">'
             f"{escape(text)}</text>"
         )
-    return parts
+    return [*lines, *words]
 
 
 def _axes(found: Bars, x: Scale, y: Scale, size: Size, unit: str) -> list[str]:
