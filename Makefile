@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test sweep bench bench-gpu help
+.PHONY: setup demo test sweep fuzz fuzz-million data-errors bench bench-gpu help
 
 help:
 	@echo "make setup   a virtual environment in .venv with the locked packages, for a machine without a GPU"
 	@echo "make demo    tune SmolLM2-135M on examples/faq.jsonl, prove it, export it, ask it"
 	@echo "make test    the test suite"
 	@echo "make sweep   the long sweeps that the suite takes a sample of"
+	@echo "make fuzz    ten minutes of coverage-guided fuzzing of the data reader, with atheris; FUZZ_SECONDS=60 for one"
+	@echo "make fuzz-million   a million mutated lines through the data reader, about three minutes; figures in tests/fuzz/million.json"
+	@echo "make data-errors    write docs/data-errors.md, the table of bad files and what is said of them"
 	@echo "make bench   every case on SmolLM2-135M, without a GPU about three hours; results and report in bench/results"
 	@echo "make bench-gpu   on a GPU machine, with the package installed: RECIPE=$(RECIPE) with random weights, most important cases first"
 
@@ -39,6 +42,24 @@ test: .venv/installed-dev .venv/oracle/done
 
 sweep: .venv/installed-dev .venv/oracle/done
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 -m slow
+
+# New code reached by an input is kept in the corpus, so that the next call goes on from there; what kills the reader is left in build/.
+FUZZ_SECONDS ?= 600
+
+.venv/installed-fuzz: .venv/installed-dev requirements/fuzz.lock
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/fuzz.lock
+	touch $@
+
+fuzz: .venv/installed-fuzz
+	mkdir -p build
+	nice -n 19 $(BIN)/python -m tests.fuzz.with_atheris build/fuzz-corpus -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/
+
+fuzz-million: .venv/installed-dev
+	rm -f tests/fuzz/million.json
+	nice -n 19 $(BIN)/python -m tests.fuzz.million --out tests/fuzz/million.json --crashes build/fuzz-crashes
+
+data-errors: .venv/installed-dev
+	$(BIN)/python -m tests.data.errors_page
 
 # In the order of what a reader asks first. The longest context needs a cap: without one it would go on until the whole machine is full.
 BENCH_CASES := speed-faq speed-faq-grouped speed-full methods self-check memory-length memory-rank scaling-length scaling-tokens scaling-rows \

@@ -6,19 +6,12 @@ import time
 
 import pytest
 
-from tests.data.bad_columns import BAD_COLUMNS
-from tests.data.bad_conversations import BAD_CONVERSATIONS
-from tests.data.bad_encodings import BAD_ENCODINGS
-from tests.data.bad_json import BAD_JSON
-from tests.data.bad_packed import BAD_PACKED
-from tests.data.bad_rows import BAD_ROWS
-from tests.data.bad_syntax import BAD_SYNTAX
-from tests.data.bad_tables import BAD_TABLES
 from tests.data.building import GOOD, lines, qa
+from tests.data.errors_page import PAGE, SECTIONS, page
 from unsloth_ft.data import check, examine, load
 from unsloth_ft.errors import UserError
 
-CASES = [*BAD_SYNTAX, *BAD_JSON, *BAD_ENCODINGS, *BAD_ROWS, *BAD_CONVERSATIONS, *BAD_TABLES, *BAD_COLUMNS, *BAD_PACKED]
+CASES = [case for _, cases in SECTIONS for case in cases]
 
 
 @pytest.mark.parametrize(("file", "content", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
@@ -164,3 +157,7 @@ def test_findings_of_one_kind_are_kept_to_ten_whatever_their_number(tmp_path, mo
     (kind,) = found.findings.kinds
     assert (found.rows, kind.code, kind.count, [finding.line for finding in kind.first]) == (1, "empty-content", 25, list(range(1, 11)))
     assert kind.lines[-1] == "  and 15 more of this kind, 25 in all"
+
+
+def test_the_page_of_all_messages_is_fresh():
+    assert PAGE.read_text(encoding="utf-8") == page()  # `make data-errors` writes it

@@ -1,0 +1,59 @@
+"""`python -m tests.data.errors_page` writes docs/data-errors.md: every bad file of the tests with what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.data.bad_columns import BAD_COLUMNS
+from tests.data.bad_conversations import BAD_CONVERSATIONS
+from tests.data.bad_encodings import BAD_ENCODINGS
+from tests.data.bad_json import BAD_JSON
+from tests.data.bad_packed import BAD_PACKED
+from tests.data.bad_rows import BAD_ROWS
+from tests.data.bad_syntax import BAD_SYNTAX
+from tests.data.bad_tables import BAD_TABLES
+from tests.data.near_misses import NEAR_MISSES
+from tests.data.test_good_files import GOOD_FILES
+
+PAGE = Path(__file__).parents[2] / "docs" / "data-errors.md"
+SECTIONS = (
+    ("JSON that is none", [*BAD_SYNTAX, *BAD_JSON]),
+    ("Encodings, and files of other kinds", BAD_ENCODINGS),
+    ("Rows that can't be learned", [*BAD_ROWS, *BAD_CONVERSATIONS]),
+    ("CSV and Parquet", [*BAD_TABLES, *BAD_COLUMNS]),
+    ("Packed files", BAD_PACKED),
+)
+HEAD = """# What is said of bad data files
+
+Every bad file that the tests have, with all that `unsloth-ft data check` says of it before it ends with exit code 2; `run` says the same
+and writes nothing. Files, and the messages they must give, stand in `tests/data/bad_*.py`; this page is written from them by
+`make data-errors`, and a test fails when it is stale. After it come the files that look wrong and are right.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, cases in SECTIONS:
+        parts.append(f"\n## {title} ({len(cases)})\n\n| file | what is said |\n|---|---|\n")
+        parts += [f"| {_cell(name)} | {_code(message)} |\n" for name, _, _, message in cases]
+    parts.append(f"\n## Right, though it looks wrong ({len(NEAR_MISSES) + len(GOOD_FILES)})\n\n")
+    parts.append(
+        "Their texts arrive exactly as they were written, and those of `tests/data/near_misses.py` without a word of any kind.\n\n"
+    )
+    parts += [f"- {name}\n" for name, *_ in [*NEAR_MISSES, *GOOD_FILES]]
+    return "".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _code(message: str) -> str:
+    lines = [line.replace("|", "\\|") for line in message.split("\n")]
+    return "<br>".join(f"`` {line} ``" if "`" in line else f"`{line}`" for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
