@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 # Values below 2**12 are counted one by one; above, 2**11 counts share each doubling, so a value is off by at most one part in 2,048.
@@ -66,12 +65,6 @@ class Histogram:
     def below(self, limit: float) -> int:
         """How many values are smaller than `limit`."""
         return sum(count for key, count in self.counts.items() if key < limit)
-
-    def bars(self, edges: list[int]) -> Iterator[int]:
-        """How many values lie in each [edge, next edge); the last bar holds its upper edge too."""
-        for low, high in zip(edges, edges[1:]):
-            last = high == edges[-1]
-            yield sum(count for key, count in self.counts.items() if low <= key < high or (last and key == high))
 
     def as_json(self) -> dict[str, int | float]:
         """Number, p50, p95, p99, max, mean."""

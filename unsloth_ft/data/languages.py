@@ -11,8 +11,8 @@ from zlib import crc32
 from .findings import Finding
 from .places import KEPT, Place, told
 
-_SAMPLE = 500  # answers: a language that one answer in a hundred is in escapes with a chance of 0.7 %
-_SHOWN = 400  # characters of an answer that are kept and looked at
+_SAMPLE = 1000  # answers: what one answer in two hundred is in escapes with a chance of 0.7 %
+_SHOWN = 200  # characters of an answer that are kept and looked at
 _SHORTEST = 40  # letters; below, py3langid is wrong more often than once in a hundred (5 of 400 short English texts)
 _SURE = 0.9  # its probability for what is counted
 _CERTAIN = 0.99  # and for what is called an exception
@@ -56,7 +56,7 @@ class Languages:
 
     def merge(self, other: Languages) -> None:
         """The answers of other rows."""
-        self.sample += other.sample
+        self.sample += [answer for answer in other.sample if answer.rank < self._limit]
         self._told = None
         self._cut()
 
@@ -73,6 +73,10 @@ class Languages:
             self._told = tuple(_tell(long_enough)) if len(long_enough) >= _FEWEST else ()
         return self._told
 
+    def counts(self) -> dict[str, int]:
+        """How many of the answers told are in each language, the most frequent first."""
+        return dict(Counter(answer.language for answer in self.told()).most_common())
+
 
 def _tell(answers: list[_Answer]) -> Iterator[Told]:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -84,12 +88,12 @@ def _tell(answers: list[_Answer]) -> Iterator[Told]:
             yield Told(language, float(probability), Place(answer.file, answer.line))
 
 
-def findings(told_languages: tuple[Told, ...]) -> tuple[Finding, ...]:
+def findings(languages: Languages) -> tuple[Finding, ...]:
     """A note where nearly all answers are in one language, with the lines of the others."""
-    counts = Counter(answer.language for answer in told_languages)
+    told_languages, counts = languages.told(), languages.counts()
     if len(told_languages) < _FEWEST or len(counts) < 2:
         return ()
-    usual, number = counts.most_common(1)[0]
+    usual, number = next(iter(counts.items()))
     others = [answer for answer in told_languages if answer.language != usual and answer.probability >= _CERTAIN]
     if not others or number < _LIKE_THE_OTHERS * len(told_languages):
         return ()
@@ -97,9 +101,3 @@ def findings(told_languages: tuple[Told, ...]) -> tuple[Finding, ...]:
     shown = told([answer.place for answer in others[:KEPT]], len(others))
     message = f"{len(others)} of {len(told_languages)} answers looked at seem to be in another language ({names}; {shown}); expected {usual}, as"
     return (Finding(*others[0].place, "note", "language", f"{message} the others. Translate or remove them, or leave them."),)
-
-
-def as_json(told_languages: tuple[Told, ...]) -> dict[str, object]:
-    """How many answers were told, and the share of each language among them."""
-    counts = Counter(answer.language for answer in told_languages)
-    return {"answers": len(told_languages), "languages": dict(counts.most_common())}

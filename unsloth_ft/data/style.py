@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import NamedTuple
 
 from .findings import Finding
-from .places import Places, told
+from .places import Place, Places, told
 
 _ENDS = frozenset(".!?…:。！？।॥؟۔。｡")
 _CLOSERS = "\"'”’»«“)]*_`」』） "
@@ -24,6 +25,17 @@ _HABITS = MappingProxyType(
     }
 )
 _FINDINGS = ("punctuation", "capital", "white_space")
+
+
+class Habit(NamedTuple):
+    """How many answers have a habit, of `number` that it can be said of, and the first lines of the rarer ones."""
+
+    name: str
+    words: str
+    having: int
+    number: int
+    rare_words: str
+    rare_lines: tuple[Place, ...]
 
 
 class Style:
@@ -68,17 +80,27 @@ class Style:
             found.append(Finding(*rare.first[0], "note", "answer-style", f"{message} others do. Write them alike, or leave them."))
         return tuple(found)
 
+    def summary(self) -> tuple[Habit, ...]:
+        """Every habit in numbers."""
+        return tuple(_habit(name, *places) for name, places in self.habits.items())
+
     def as_json(self) -> dict[str, dict[str, object]]:
         """Of each habit: how many answers have it, of how many that it can be said of, and the rarer ones' first lines."""
         return {
-            name: {
-                "answers": having.number,
-                "of": having.number + lacking.number,
-                "rare": _HABITS[name][1 if having.number >= lacking.number else 0],
-                "rare_lines": [f"{file}:{line}" for file, line in min(lacking, having, key=lambda places: places.number).first],
+            habit.name: {
+                "answers": habit.having,
+                "of": habit.number,
+                "rare": habit.rare_words,
+                "rare_lines": [f"{file}:{line}" for file, line in habit.rare_lines],
             }
-            for name, (having, lacking) in self.habits.items()
+            for habit in self.summary()
         }
+
+
+def _habit(name: str, having: Places, lacking: Places) -> Habit:
+    words, without = _HABITS[name]
+    rare, rare_words = (lacking, without) if having.number >= lacking.number else (having, words)
+    return Habit(name, words, having.number, having.number + lacking.number, rare_words, tuple(rare.first))
 
 
 def _punctuated(bare: str) -> bool | None:

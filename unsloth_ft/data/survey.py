@@ -12,10 +12,11 @@ from .languages import Languages
 from .places import Extreme, Extremes, Place, Places, told
 from .scripts import NONE, script
 from .style import Style
+from .wording import count
 
-# An answer stands out where it is 20 times as long (or as short) as the middle half of the answers, or further from it than three times
-# the middle half is wide, in the logarithm (Tukey's far-out fence): answers of a word beside answers of a page are a style, not a mistake.
-_FAR, _FENCE = 20, 3
+# An answer stands out where it is 20 times as long as the middle half of the answers, or a tenth as long, and further from it than three
+# times the middle half is wide, in the logarithm (Tukey's far-out fence): words beside pages are a style, not a mistake.
+_LONG, _SHORT, _FENCE = 20, 10, 3
 _FEWEST = 50  # answers: with fewer, quartiles say little
 _ONE_SCRIPT = 0.95  # share of the answers from which on another script stands out
 
@@ -98,22 +99,23 @@ class Survey:
 
     def findings(self) -> tuple[Finding, ...]:
         """Notes on what stands out: answers far longer or shorter than the others, in another script or language, in another style."""
-        return (*self._lengths(), *self._scripts(), *languages.findings(self.languages.told()), *self.style.findings())
+        return (*self._lengths(), *self._scripts(), *languages.findings(self.languages), *self.style.findings())
 
     def _lengths(self) -> tuple[Finding, ...]:
         if self.answers.number < _FEWEST:
             return ()
         low, middle, high = (max(1, self.answers.percentile(percent)) for percent in (25, 50, 75))
-        factor = max(_FAR, (high / low) ** _FENCE)
-        long = [row for row in self.longest.rows if row.length > high * factor]
-        short = [row for row in self.shortest.rows if row.length < low / factor]
+        fence = (high / low) ** _FENCE
+        most, least = high * max(_LONG, fence), low / max(_SHORT, fence)
+        long = [row for row in self.longest.rows if row.length > most]
+        short = [row for row in self.shortest.rows if row.length < least]
         found = []
         if long:
-            number = max(len(long), self.answers.above(high * factor))
-            found.append(_outliers("long-answer", long, number, f"{number:,} far longer than the others", middle, "Cut them, or leave them"))
+            number = max(len(long), self.answers.above(most))
+            found.append(_outliers("long-answer", long, number, "longer", middle, "Cut them, or leave them"))
         if short:
-            number = max(len(short), self.answers.below(low / factor))
-            found.append(_outliers("short-answer", short, number, f"{number:,} far shorter than the others", middle, "Fill them in, or leave them"))
+            number = max(len(short), self.answers.below(least))
+            found.append(_outliers("short-answer", short, number, "shorter", middle, "Fill them in, or leave them"))
         return tuple(found)
 
     def _scripts(self) -> tuple[Finding, ...]:
@@ -125,7 +127,8 @@ class Survey:
         found = []
         for name, places in sorted(lettered.items()):
             if name != usual:
-                message = f"{places.number:,} of {number:,} answers are in the script {name} ({told(places.first, places.number)}); expected"
+                message = f"{places.number:,} of {number:,} answers {'is' if places.number == 1 else 'are'} in the script {name}"
+                message += f" ({told(places.first, places.number)}); expected"
                 message += f" {usual}, as the others. Translate or remove them, or leave them."
                 found.append(Finding(*places.first[0], "note", "script", message))
         return tuple(found)
@@ -154,13 +157,15 @@ class Survey:
             "longest_answers": [row._asdict() for row in self.longest.rows],
             "shortest_answers": [row._asdict() for row in self.shortest.rows],
             "scripts": {name: places.number for name, places in sorted(self.scripts.items(), key=lambda item: -item[1].number)},
-            "languages": languages.as_json(self.languages.told()),
+            "languages": self.languages.counts(),
             "style": self.style.as_json(),
         }
 
 
-def _outliers(code: str, rows: list[Extreme], number: int, what: str, middle: int, way_out: str) -> Finding:
-    lengths = f"{rows[0].length:,} characters" if len(rows) == 1 else f"{rows[0].length:,} to {rows[-1].length:,} characters"
-    lengths = lengths if number == len(rows) else f"{rows[0].length:,} characters and {'less' if code == 'long-answer' else 'more'}"
-    message = f"{what} ({told(rows, number)}; {lengths}); expected about {middle:,} characters, the median of the answers. {way_out}."
-    return Finding(rows[0].file, rows[0].line, "note", code, f"answers: {message}")
+def _outliers(code: str, rows: list[Extreme], number: int, comparison: str, middle: int, way_out: str) -> Finding:
+    lengths = f"{rows[0].length:,} characters" if number == 1 else f"{rows[0].length:,} to {rows[-1].length:,} characters"
+    if number > len(rows):
+        lengths = f"{rows[0].length:,} characters and {'fewer' if code == 'long-answer' else 'more'}"
+    found = f"{count(number, 'answer')} {'is' if number == 1 else 'are'} far {comparison} than the others ({told(rows, number)}; {lengths})"
+    message = f"{found}; expected about {middle:,} characters, the median of the answers. {way_out}."
+    return Finding(rows[0].file, rows[0].line, "note", code, message)
