@@ -16,7 +16,7 @@ from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
 from unsloth_ft.chat import Chat, Row, load_tokenizer
-from unsloth_ft.data import Conversation, Dataset, mixing
+from unsloth_ft.data import Conversation, Dataset, globs, mixing
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.plan import DataFacts, Decision, Plan, max_seq_length, resolve
@@ -110,6 +110,7 @@ def request(
     mix: tuple[str, ...] = (),
 ) -> Request:
     """The request behind a command line's words; the short flags are `--set` in disguise."""
+    data, eval_data = tuple(globs.expanded(data)), tuple(globs.expanded(eval_data))
     entry = catalog.find(name)
     extra = [f"train.max_steps={max_steps}"] if max_steps is not None else []
     extra += [f"train.seed={seed}"] if seed is not None else []

@@ -283,8 +283,8 @@ DATA = [
     Call(
         "a dataset of the hub, offline",
         "RUN --data hf://me/rows --offline",
-        "hf://me/rows: a dataset of the hub needs the network, and this run is offline. Save it as a file where there is network, and "
-        "pass that file.",
+        "hf://me/rows: not in the cache of datasets, and this run is offline. Load it once where there is network, or save it as a file "
+        "and pass that.",
         code=3,
     ),
     Call("a bad file, looked at", "data preview faq.jsonl --recipe nope", f'recipe "nope" is not known. {LIST}'),

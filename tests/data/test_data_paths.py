@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.data.building import GOOD
+from tests.data.building import GOOD, lines, qa
 from unsloth_ft.data import check, load
 from unsloth_ft.errors import MachineError, UserError
 
@@ -135,3 +135,32 @@ def test_check_returns_what_load_raises(folder):
         ("bad.jsonl", 1, "error", "not-an-object")
     ]
     assert refusal(["faq.jsonl", "bad.jsonl"]) == str(found[0])
+
+
+def test_a_pattern_stands_for_its_files_in_order(folder):
+    (folder / "data" / "deep").mkdir(parents=True)
+    for name in ("data/b.jsonl", "data/a.jsonl", "data/.hidden.jsonl", "data/c.csv", "data/deep/d.jsonl"):
+        (folder / name).write_bytes(lines(qa(name)) if name != "data/c.csv" else b"question,answer\nc,d\n")
+    assert [file.path for file in load("data/*.jsonl").files] == ["data/a.jsonl", "data/b.jsonl"]
+    assert [file.path for file in load(["data/*", "faq.jsonl"]).files] == ["data/a.jsonl", "data/b.jsonl", "data/c.csv", "faq.jsonl"]
+    assert [file.path for file in load("data/**/[d-z].jsonl").files] == ["data/deep/d.jsonl"]
+
+
+def test_a_pattern_that_matches_nothing_names_what_is_near(folder):
+    (folder / "deep").mkdir()
+    assert refusal("*.jsnl") == "*.jsnl: no file matches. Did you mean faq.jsonl?"
+    assert refusal("*.csv") == '*.csv: no file matches. There is "faq.jsonl": pass what you want of it.'
+    assert refusal("deep/*.jsonl") == "deep/*.jsonl: no file matches."
+    assert refusal("dep/*.jsonl") == 'dep/*.jsonl: no file matches. There is no folder "dep" either.'
+    assert refusal("dee?") == "dee?: no file matches. Did you mean deep?"
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder):
+    (folder / "faq[1].jsonl").write_bytes(lines(qa("one")))
+    (folder / "faq*.jsonl").write_bytes(lines(qa("star")))
+    assert [row.question for row in load("faq[1].jsonl").conversations] == ["one"]
+    assert [row.question for row in load("faq*.jsonl").conversations] == ["star"]
+
+
+def test_the_same_file_from_two_patterns_is_given_twice(folder):
+    assert refusal(["*.jsonl", "f*.jsonl"]) == "faq.jsonl: the same file is given twice. Pass it once."

@@ -177,13 +177,15 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
 
     console = options.stderr()
     request = _request(inputs)
-    directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(inputs['data_files'][0])}")
+    directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(request.data[0])}")
     directory.refuse_unusable()
     prepared = prepare.prepare(request, activate=True)
     if probe:
         from unsloth_ft.report.memory_table import show_probe
 
         show_probe(prepared.plan.fitting, _probed(prepared), console)
+    # patterns by their files: a resumed run reads the same ones, whatever matches by then
+    inputs |= {"data_files": request.data, "eval_data": request.eval_data}
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
     local["inputs"]["mix"] = [_absolute_mix(text) for text in request.recipe.recipe.data.mix]
     try:
@@ -219,5 +221,9 @@ def _absolute_mix(text: str) -> str:
 
 
 def _stem(file: str) -> str:
+    from unsloth_ft.data import hub
+
+    if hub.is_hub(file):
+        return hub.parsed(file).name.split("/")[-1]
     name = Path(file.rstrip("/")).name
     return name.split(".")[0] or "data"

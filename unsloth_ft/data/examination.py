@@ -12,6 +12,7 @@ from .checks import contradictions, duplicates, leaks
 from .conversation import Conversation
 from .dataset import FileFacts
 from .findings import Collector, Finding, Findings, collected
+from .globs import expanded
 from .inspection import inspect
 from .rows import rows
 from .shapes import check_columns, check_roles
@@ -73,11 +74,11 @@ def examine(
 
 
 def names(paths: Paths) -> list[str]:
-    """The paths as the user gave them. Raises: UserError when there is none."""
+    """The paths as the user gave them, patterns with their files in their place. Raises: UserError when there is none."""
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise UserError("no data file is given; expected at least one. Pass --data FILE.")
-    return [os.fspath(path) for path in given]
+    return list(expanded(os.fspath(path) for path in given))
 
 
 class _Reading:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from ..errors import MachineError
 from . import hub
 from .findings import Finding
+from .globs import fixed_folder, is_pattern
 from .jsonarray import json_array
 from .jsonfiles import Record, error, json_lines
 from .streams import CHUNK_BYTES, StreamProblem, open_stream, packing
@@ -124,6 +125,8 @@ def _why_not(path: str, failure: OSError) -> str:
         return f"can't be opened: {failure.strerror}."
     if os.path.islink(path):
         return f"a symbolic link to {quote(os.readlink(path))}, which is not there."
+    if is_pattern(path):
+        return f"no file matches.{_similar(Path(path)) or _inside(fixed_folder(path) or '.', 'There is')}"
     return f"no such file.{_similar(Path(path))}"
 
 
@@ -146,12 +149,12 @@ def _not_a_file(path: str, mode: int) -> str:
     return "a device; expected a file."
 
 
-def _inside(path: str) -> str:
+def _inside(path: str, holds: str = "It holds") -> str:
     try:
         names = sorted(entry.name for entry in os.scandir(path) if format_of(entry.name) is not None)
     except OSError:
         return ""
-    return f" It holds {listed(names, limit=3)}: pass what you want of it." if names else ""
+    return f" {holds} {listed(names, limit=3)}: pass what you want of it." if names else ""
 
 
 def format_of(name: str) -> str | None:

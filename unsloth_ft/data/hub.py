@@ -1,20 +1,37 @@
-"""Datasets of the Hugging Face hub, named `hf://owner/name`, `hf://owner/name@revision` or `hf://owner/name:split`."""
+"""Datasets of the Hugging Face hub: `hf://owner/name`, with `/config`, `@revision` and `:split` behind it where they are needed."""
 
 from __future__ import annotations
 
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import MachineError, UserError
+from . import hub_cache
+from .findings import Finding
 from .jsonfiles import Record
 from .wording import printable
 
 PREFIX = "hf://"
-_NAME = re.compile(r"hf://(?:datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w.\[\]:%-]+))?", re.ASCII)
+LARGE_BYTES = 2**30  # more than this is streamed: preparing it would write it to the disk twice, as downloaded and as Arrow
+_PART = r"@[\w./-]+|:(?:[\w.+-]|\[[\w:%-]*\])+"  # a revision, or a split as `datasets` slices it: train[:10%]+test
+_NAME = re.compile(rf"hf://(?:datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?P<rest>(?:{_PART})*)", re.ASCII)
+_WHOLE_SPLIT = re.compile(r"[\w.-]+", re.ASCII)  # only these can be streamed
 _PROBE_SECONDS = 1.0  # with the rest of the command this stays under the two seconds an answer may take
+
+
+@dataclass(frozen=True)
+class Name:
+    """A dataset as the user names it (`shown`), taken apart."""
+
+    shown: str
+    name: str
+    config: str | None
+    revision: str | None
+    split: str
 
 
 def is_hub(path: str) -> bool:
@@ -22,36 +39,76 @@ def is_hub(path: str) -> bool:
     return path.startswith(PREFIX)
 
 
-def records(path: str, *, offline: bool = False) -> Iterator[Record]:
-    """The rows of one split (`train` unless named), numbered from 1.
-
-    Raises: UserError for a name that is none or isn't there; MachineError when offline or without network, before any library is loaded.
-    """
+def parsed(path: str) -> Name:
+    """The parts of a name; the split is `train` unless one is named. Raises: UserError for what is none."""
     match = _NAME.fullmatch(path)
-    if match is None:
-        raise UserError(f"{printable(path)}: not a dataset's name; expected hf://owner/name, with @revision or :split if needed.")
-    way_out = "Save it as a file where there is network, and pass that file."
-    if offline or _set_offline():
-        raise MachineError(f"{printable(path)}: a dataset of the hub needs the network, and this run is offline. {way_out}")
-    if not _reachable():
-        raise MachineError(f"{printable(path)}: {_host()[0]} can't be reached. {way_out}")
-    return _loaded(path, match)
+    parts = re.findall(_PART, match["rest"], re.ASCII) if match else []
+    given = {part[0]: part[1:] for part in parts}
+    if match is None or len(given) < len(parts):
+        way_out = "expected hf://owner/name, with /config, @revision or :split behind it if needed."
+        raise UserError(f"{printable(path)}: not a dataset's name; {way_out}")
+    return Name(path, match["name"], match["config"], given.get("@"), given.get(":", "train"))
 
 
-def _loaded(path: str, match: re.Match[str]) -> Iterator[Record]:
+def records(path: str, *, offline: bool = False) -> Iterator[Record | Finding]:
+    """The rows of one split, numbered from 1; offline or without network from the cache of `datasets`, if they are there.
+
+    Raises: UserError for a name that is none or isn't there; MachineError, before any library is loaded, when offline or without
+    network and not in the cache.
+    """
+    asked = parsed(path)
+    offline = offline or _set_offline()
+    if not offline and _reachable():
+        return _numbered(asked, _online(asked))
+    cached = hub_cache.find(asked.name, config=asked.config, revision=asked.revision, shown=path)
+    if cached is None:
+        raise MachineError(f"{printable(path)}: {_not_cached(asked, offline=offline)}")
+    return _from_cache(asked, cached, said=not offline)
+
+
+def _from_cache(asked: Name, cached: hub_cache.Cached, *, said: bool) -> Iterator[Record | Finding]:
+    if said:
+        message = f"{_host()[0]} can't be reached; read from the cache, as of commit {cached.commit}."
+        yield Finding(asked.shown, None, "warning", "from-cache", message)
+    yield from _numbered(asked, hub_cache.rows(cached, asked.name, asked.split, shown=asked.shown))
+
+
+def _numbered(asked: Name, rows: Iterable[dict[str, object]]) -> Iterator[Record]:
+    try:
+        for number, row in enumerate(rows, start=1):
+            yield Record(number, dict(row))
+    except OSError as error:  # while it streams
+        raise MachineError(f"{printable(asked.shown)}: could not be loaded: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return printable(" ".join(str(error).split())[:300])
+
+
+def _not_cached(asked: Name, *, offline: bool) -> str:
+    why = "this run is offline" if offline else f"{_host()[0]} can't be reached"
+    way_out = "Load it once where there is network, or save it as a file and pass that."
+    return f"not in the cache of datasets, and {why}.{hub_cache.known(asked.name)} {way_out}"
+
+
+def _online(asked: Name) -> Iterable[dict[str, object]]:
     try:
         import datasets
     except ImportError:
-        raise MachineError(f"{printable(path)}: reading from the hub needs the package datasets. Run: pip install datasets") from None
+        needed = "reading from the hub needs the package datasets. Run: pip install datasets"
+        raise MachineError(f"{printable(asked.shown)}: {needed}") from None
+    # without the prefix a folder of the same name here would be read instead
+    source = {"path": f"hf://datasets/{asked.name}", "name": asked.config, "revision": asked.revision}
     try:
-        rows = datasets.load_dataset(match["name"], revision=match["revision"], split=match["split"] or "train")
+        size_bytes = datasets.load_dataset_builder(**source).info.dataset_size or 0
+        stream = size_bytes > LARGE_BYTES and _WHOLE_SPLIT.fullmatch(asked.split) is not None
+        return datasets.load_dataset(**source, split=asked.split, streaming=stream)
     except (FileNotFoundError, ValueError) as error:  # DatasetNotFoundError is the first; an unknown split or configuration the second
-        reason = printable(" ".join(str(error).split())[:300])
-        raise UserError(f"{printable(path)}: {reason}") from None
+        raise UserError(f"{printable(asked.shown)}: {_reason(error)}") from None
     except OSError as error:
-        reason = printable(" ".join(str(error).split())[:300])
-        raise MachineError(f"{printable(path)}: could not be loaded: {reason}") from None
-    return (Record(number, dict(row)) for number, row in enumerate(rows, start=1))
+        raise MachineError(f"{printable(asked.shown)}: could not be loaded: {_reason(error)}") from None
+    except datasets.exceptions.DatasetGenerationError as error:  # files whose rows don't have the same columns
+        raise UserError(f"{printable(asked.shown)}: {_reason(error.__cause__ or error)}") from None
 
 
 def _set_offline() -> bool:

@@ -27,6 +27,9 @@ class Source:
             yield from files.records(self._path)
             return
         for record in hub.records(self._path, offline=self._offline):
+            if isinstance(record, Finding):
+                yield record
+                continue
             line = json.dumps(record.value, ensure_ascii=True, sort_keys=True, default=str).encode("ascii") + b"\n"
             self._digest.update(line)
             self._bytes += len(line)
