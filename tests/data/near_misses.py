@@ -66,6 +66,7 @@ NEAR_MISSES: list[tuple[str, str, bytes, Texts]] = [
     ("array behind blank lines", "faq.json", b"\n\n  [" + GOOD.encode() + b"]", [ROW]),
     ("NDJSON in capitals", "FAQ.NDJSON", GOOD.encode(), [ROW]),
     ("spaces in the name", "my faq (2).jsonl", GOOD.encode(), [ROW]),
+    ("brackets and a star in the name", "faq [1]*.jsonl", GOOD.encode(), [ROW]),
     ("Unicode in the name", "häufige Fragen 😀.jsonl", GOOD.encode(), [ROW]),
     ("several points in the name", "faq.v2.1.final.jsonl", GOOD.encode(), [ROW]),
     # JSON

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.data.building import GOOD, lines, qa
-from unsloth_ft.data import check, load
+from unsloth_ft.data import check, files, load
 from unsloth_ft.errors import MachineError, UserError
 
 
@@ -91,6 +91,50 @@ def test_name_that_is_not_utf8_can_be_shown(folder):
 def test_no_file_and_the_same_file_twice(folder):
     assert refusal([]) == "no data file is given; expected at least one. Pass --data FILE."
     assert refusal(["faq.jsonl", "faq.jsonl"]) == "faq.jsonl: the same file is given twice. Pass it once."
+
+
+@pytest.mark.parametrize("change", ["truncated", "written to", "exchanged", "removed"])
+def test_a_file_that_changes_while_it_is_read_is_refused(folder, change):
+    path = folder / "long.jsonl"
+    path.write_text("".join(f'{{"question": "Who is number {number}?", "answer": "Me."}}\n' for number in range(100_000)))
+    found = files.records("long.jsonl")
+    assert next(found).value["question"] == "Who is number 0?"
+    if change == "truncated":
+        os.truncate(path, 3_000_000)
+    elif change == "written to":
+        with path.open("a") as file:
+            file.write(GOOD + "\n")
+    elif change == "exchanged":
+        os.replace("faq.jsonl", path)
+    else:
+        path.unlink()
+    last = list(found)[-1]
+    assert str(last) == "long.jsonl: the file changed while it was read. Start again when nothing writes to it."
+
+
+def test_files_of_the_kernel_are_refused_at_once():
+    assert refusal("/proc/cpuinfo") == "/proc/cpuinfo: the file is empty; expected at least one row."
+    assert refusal("/proc/self/exe").startswith("/proc/self/exe: this is a program; expected JSON Lines or a JSON array")
+    assert refusal("/proc/self/fd").startswith("/proc/self/fd: a folder; expected a file.")
+    assert refusal("/proc/self/fd/x") == "/proc/self/fd/x: no such file."
+    assert refusal("/dev/null") == "/dev/null: a device; expected a file."
+    assert refusal("/dev/full") == "/dev/full: a device; expected a file."
+
+
+def test_folders_and_links_under_the_names_of_data_files(folder):
+    (folder / "rows.jsonl").mkdir()
+    assert refusal("rows.jsonl") == "rows.jsonl: a folder; expected a file."
+    os.symlink("rows.jsonl", "link.jsonl")
+    assert refusal("link.jsonl") == "link.jsonl: a folder; expected a file."
+    os.symlink("self.jsonl", "self.jsonl")
+    assert refusal("self.jsonl") == "self.jsonl: symbolic links that lead in a circle. Pass the file itself."
+    os.symlink("/dev/zero", "zero.jsonl")
+    assert refusal("zero.jsonl") == "zero.jsonl: a device; expected a file."
+    os.mkfifo("pipe.gz")
+    os.symlink("pipe.gz", "piped.jsonl")
+    assert refusal("piped.jsonl") == "piped.jsonl: a pipe; expected a file, since it is read more than once. Save it to a file first."
+    assert refusal("faq.jsonl/") == "faq.jsonl/: no such file: a part of the path is a file, not a folder."
+    assert refusal("") == ": no such file."
 
 
 def test_disk_error_is_the_machines(folder, monkeypatch):

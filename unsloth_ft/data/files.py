@@ -53,6 +53,7 @@ _OTHER_FORMATS = (
     (b"ORC", "an ORC file", "Save it as Parquet."),
     (b"PARE", "an encrypted Parquet file", "Save it without encryption."),
     (b"GGUF", "a GGUF model", "Pass the data."),
+    (b"\x7fELF", "a program", "Pass the data."),
     (b"\x89PNG", "a picture", "Write its text as JSON Lines."),
     (b"\xff\xd8\xff", "a picture", "Write its text as JSON Lines."),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel or Word file", "Export the sheet as CSV."),
@@ -74,6 +75,7 @@ def records(path: str) -> Iterator[Record | Finding]:
         yield problem
         return
     any_yielded = False
+    before = _identity(path)
     try:
         for item in _items(path):
             any_yielded = True
@@ -83,8 +85,19 @@ def records(path: str) -> Iterator[Record | Finding]:
         return
     except OSError as failure:
         raise MachineError(f"{printable(path)}: could not be read: {failure.strerror or 'input/output error'}.") from None
-    if not any_yielded:
+    if _identity(path) != before:
+        yield error(path, None, "changed", "the file changed while it was read. Start again when nothing writes to it.")
+    elif not any_yielded:
         yield error(path, None, "empty", "the file holds no rows; expected at least one.")
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    """What differs once a file was written to or exchanged; None when it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def unreadable(path: str) -> Finding | None:
