@@ -16,7 +16,7 @@ from .wording import count, quote
 # C0 but for tab, line feed and a carriage return before a line feed; DEL; C1.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
-_REPLACEMENT = re.compile("\ufffd+")
+_REPLACEMENT = re.compile("(?<![\"'`])\ufffd+(?![\"'`])")  # quoted alone it is spoken of
 
 # Scripts whose letters join, or whose words have no spaces: there U+200B to U+200D are spelling (UAX #31, section 2.3; UAX #14).
 _JOINING = "\u0590-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff\U0001e900-\U0001e95f"

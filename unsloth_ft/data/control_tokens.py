@@ -41,7 +41,7 @@ MARKS = ("<|", "INST]", "SYS>>", "_of_turn>", "<bos>", "<eos>", "<｜", "[TOOL_"
 def _pattern() -> re.Pattern[str]:
     spellings = sorted((token for tokens in _FAMILIES.values() for token in tokens), key=len, reverse=True)
     # a[INST] is an element of an array, in code.
-    words = [(r"(?<![\w\])])" if token[0] == "[" else "") + re.escape(token) for token in spellings]
+    words = [(r"(?<![\w\[\])])" if token[0] == "[" else "") + re.escape(token) for token in spellings]
     # <s> and </s> are HTML's strike-through too: as the token they stand at a text's end alone, without the other.
     return re.compile("|".join([*words, r"<\|reserved_special_token_[0-9]+\|>", r"\A<s>(?!.*</s>)", r"(?<!<s>)</s>\s*\Z"]), re.DOTALL)
 

@@ -36,12 +36,21 @@ def _problems(conversation: Conversation) -> Iterator[Problem]:
         text = message.content
         for check in checks:
             yield from check(text, f"message {place} ({message.role})")
-        if message.role == "assistant":
+        if message.tool_calls is not None:
+            yield from _call_problems(message.tool_calls, f"the tool calls of message {place}")
+        if message.role == "assistant" and text:
             if phrases:
                 yield from boilerplate.phrases(before, text, f"message {place} (assistant)")
             if boilerplate.may_be_empty(before, text):
                 yield from boilerplate.empty(before, text, f"message {place} (assistant)")
         before = text
+
+
+def _call_problems(calls: str, name: str) -> Iterator[Problem]:
+    """Secrets and personal data in the JSON of tool calls; its escapes and braces are no prose for the other checks."""
+    for check in _pointed_at(calls):
+        if check in (secrets.secrets, personal.personal_data):
+            yield from check(calls, name)
 
 
 def _pointed_at(whole: str) -> list[Check]:

@@ -104,7 +104,7 @@ def _example_url(url: str) -> bool:
     plain = password.casefold()
     if plain == user.casefold() or plain in _PASSWORD_WORDS or _EXAMPLE_HOSTS.search(host):
         return True
-    return len(password) < 4 or bool(_EXAMPLE.search(password)) or "pass" in plain or plain.startswith(("[", "%", "("))
+    return len(password) < 4 or bool(_EXAMPLE.search(password)) or "pass" in plain or "secret" in plain or plain.startswith(("[", "%", "("))
 
 
 def _example_token(token: str) -> bool:
@@ -128,5 +128,5 @@ def _shown(kind: str, secret: str) -> str:
         scheme, _, rest = secret.partition("://")
         return f"{scheme}://…@{rest.rpartition('@')[2]}"
     if kind == "pem":
-        return secret.partition("-----\n")[0].split("\\n")[0].split("\n")[0].strip()[:60]
+        return re.split(r"\s*(?:\n|\\n)", secret, maxsplit=1)[0]
     return f"{secret[:4]}… ({len(secret)} characters)"
