@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 from .conversation import Conversation
 from .dataset import canonical
@@ -21,18 +21,29 @@ _MINUS = re.compile(r"(?<![^\W\d])-(?=\d)")  # -5 and 2-2 keep it, GPT-4 does no
 _MINUS_KEPT = "\u2212"  # the minus sign proper: a symbol, not punctuation
 
 
-@lru_cache(maxsize=4096)
-def _collapsed(character: str) -> str:
-    if character in _KEPT:
-        return character
-    return " " if unicodedata.category(character)[0] in "PZC" else character
+class _Collapses(dict[int, str]):
+    """For str.translate: what each character becomes, worked out when it is first met."""
+
+    def __missing__(self, number: int) -> str:
+        character = chr(number)
+        dropped = character not in _KEPT and unicodedata.category(character)[0] in "PZC"
+        self[number] = " " if dropped else character
+        return self[number]
+
+
+@cache
+def _collapses() -> _Collapses:
+    return _Collapses()
 
 
 def normalise(question: str) -> str:
     """The question without what two writers do differently: case, width, punctuation, spacing. Never empty unless blank."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", question).casefold())
-    marked = _MINUS.sub(_MINUS_KEPT, _APOSTROPHES.sub("", folded))
-    collapsed = " ".join("".join(map(_collapsed, marked)).split())
+    folded = question.lower()
+    if not question.isascii():
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", question).casefold())
+    marked = _APOSTROPHES.sub("", folded) if "'" in folded or not folded.isascii() else folded
+    marked = _MINUS.sub(_MINUS_KEPT, marked) if "-" in marked else marked
+    collapsed = " ".join(marked.translate(_collapses()).split())
     return collapsed or " ".join(folded.split())
 
 

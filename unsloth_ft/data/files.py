@@ -8,8 +8,9 @@ import hashlib
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 from types import MappingProxyType
 
 from ..errors import MachineError
@@ -65,10 +66,13 @@ _OTHER_FORMATS = (
 )
 
 
-def records(path: str) -> Iterator[Record | Finding]:
+ReadLines = Callable[[str, BinaryIO], Iterator[Any]]
+
+
+def records(path: str, *, lines: ReadLines = json_lines) -> Iterator[Any]:
     """Every record of the file with its line, and every mistake as an error Finding; the file is read once, in bounded memory.
 
-    Raises: MachineError when a reading package is missing or the disk fails.
+    A file of JSON Lines is read by `lines`, which is given its path and its stream. Raises: MachineError when a reading package is missing or the disk fails.
     """
     problem = unreadable(path)
     if problem is not None:
@@ -77,7 +81,7 @@ def records(path: str) -> Iterator[Record | Finding]:
     any_yielded = False
     before = _identity(path)
     try:
-        for item in _items(path):
+        for item in _items(path, lines):
             any_yielded = True
             yield item
     except StreamProblem as stream_problem:
@@ -88,7 +92,12 @@ def records(path: str) -> Iterator[Record | Finding]:
     if _identity(path) != before:
         yield error(path, None, "changed", "the file changed while it was read. Start again when nothing writes to it.")
     elif not any_yielded:
-        yield error(path, None, "empty", "the file holds no rows; expected at least one.")
+        yield no_rows(path)
+
+
+def no_rows(path: str) -> Finding:
+    """Said of a file that has neither rows nor mistakes."""
+    return error(path, None, "empty", "the file holds no rows; expected at least one.")
 
 
 def _identity(path: str) -> tuple[int, ...] | None:
@@ -180,7 +189,7 @@ def format_of(name: str) -> str | None:
     return next((known for known in ("csv", "tsv", "parquet") if lower.endswith(f".{known}")), None)
 
 
-def _items(path: str) -> Iterator[Record | Finding]:
+def _items(path: str, lines: ReadLines) -> Iterator[Any]:
     with open_stream(path) as stream:
         head = stream.read(_HEAD_BYTES)
     packed = path.lower().endswith(_PACKED)
@@ -196,7 +205,7 @@ def _items(path: str) -> Iterator[Record | Finding]:
         yield error(path, None, "not-packed", message)
     else:
         with open_stream(path) as stream:
-            yield from _text_items(path, head, stream)
+            yield from _text_items(path, head, stream, lines)
 
 
 def _is_packed(path: str) -> bool:
@@ -213,7 +222,7 @@ def _parquet(path: str, head: bytes) -> Iterator[Record | Finding]:
         yield from parquet_rows(path)
 
 
-def _text_items(path: str, head: bytes, stream) -> Iterator[Record | Finding]:
+def _text_items(path: str, head: bytes, stream: BinaryIO, lines: ReadLines) -> Iterator[Any]:
     layout = text_layout(path, head)
     if layout in ("csv", "tsv") and _begins(head).startswith((b'{"', b'[{"')):
         yield error(path, None, "unknown-format", f"the name ends in .{layout}, but the content is JSON. Rename it.")
@@ -224,7 +233,7 @@ def _text_items(path: str, head: bytes, stream) -> Iterator[Record | Finding]:
     elif layout == "array":
         yield from json_array(path, stream)
     else:
-        yield from json_lines(path, stream)
+        yield from lines(path, stream)
 
 
 def text_layout(name: str, head: bytes) -> str | None:

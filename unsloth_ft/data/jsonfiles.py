@@ -65,9 +65,17 @@ def _finding(path: str, line: int, text: str, problem: JsonProblem, *, offset: i
     return error(path, line, problem.code, problem.message, column=problem.position + 1 if in_line else None, offset=at)
 
 
+class Unfinished(Exception):
+    """A part of a file ends where only what follows it says what is wrong."""
+
+
 def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
     """One object a line; blank lines are passed over. An object spread over lines is named once and the others are skipped."""
-    source = Lines(stream)
+    return line_records(path, Lines(stream))
+
+
+def line_records(path: str, source: Lines, *, part: bool = False) -> Iterator[Record | Finding]:
+    """As `json_lines`. Of a `part` of the lines raises Unfinished where an object goes on behind its line, since it may go on behind the part."""
     pending: list[Line] = []
     pretty_seen = False
     while True:
@@ -88,6 +96,8 @@ def json_lines(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
         result = record(path, line.number, text, offset=line.offset)
         if isinstance(result, Finding) and result.code == "invalid-json" and left_open(text):
             following = next(source, None)
+            if part and (following is None or _continues(following)):
+                raise Unfinished
             pretty = following is not None and _continues(following)
             if following is not None:
                 pending.append(following)

@@ -8,6 +8,8 @@ from .findings import Finding
 from .messages import ALIASES
 from .wording import count
 
+MOST_KINDS = 1000  # of unknown rows that are told apart; a file of rows that are all different must not fill the memory
+
 
 class SaidOnce:
     """Collects while a file is read; `findings` gives the sum at its end."""
@@ -24,13 +26,31 @@ class SaidOnce:
 
     def unknown_shape(self, keys: tuple[str, ...], line: int, message: str) -> None:
         """A row's keys are no known shape."""
-        first, said, number = self._unknown.get(keys, (line, message, 0))
-        self._unknown[keys] = (first, said, number + 1)
+        if keys in self._unknown or len(self._unknown) < MOST_KINDS:
+            first, said, number = self._unknown.get(keys, (line, message, 0))
+            self._unknown[keys] = (first, said, number + 1)
 
     def counted(self, code: str, name: str, line: int) -> None:
         """Something harmless, such as a role's other name."""
         first, number = self._counts.get((code, name), (line, 0))
         self._counts[code, name] = (first, number + 1)
+
+    def merge(self, other: SaidOnce) -> None:
+        """What was met in the rows that come after these."""
+        for name, line in other._shapes.items():
+            self._shapes.setdefault(name, line)
+        for keys, (line, message, number) in other._unknown.items():
+            if keys in self._unknown or len(self._unknown) < MOST_KINDS:
+                first, said, before = self._unknown.get(keys, (line, message, 0))
+                self._unknown[keys] = (first, said, before + number)
+        for place, (line, number) in other._counts.items():
+            first, before = self._counts.get(place, (line, 0))
+            self._counts[place] = (first, before + number)
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """In the order in which they were met."""
+        return tuple(self._shapes)
 
     def findings(self) -> Iterator[Finding]:
         """Errors first."""

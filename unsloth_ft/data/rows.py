@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from .calls import tools_of, unknown_functions
 from .content import Problem, optional_text, required_text, strange_word
@@ -12,6 +11,7 @@ from .findings import Finding
 from .jsonfiles import Record
 from .messages import messages_of
 from .once import SaidOnce
+from .quick import Row, quick_row
 from .shapes import NoShape, Shape, renamed, shape_of
 
 # Lists beside the conversation that other trainers put into the prompt; leaving them out in silence would train another thing.
@@ -19,21 +19,28 @@ _UNSUPPORTED_LISTS = ("history", "images", "videos", "audios")
 _TOOL_LISTS = ("tools", "functions")  # for rows of messages only
 
 
-class Row(NamedTuple):
-    """A conversation and the name of the shape its row had."""
-
-    conversation: Conversation
-    shape: str
-
-
 def rows(
-    file: str, records: Iterable[Record | Finding], *, columns: Mapping[str, str], roles: Mapping[str, str]
+    file: str,
+    records: Iterable[Record | Finding],
+    *,
+    columns: Mapping[str, str],
+    roles: Mapping[str, str],
+    once: SaidOnce | None = None,
 ) -> Iterator[Row | Finding]:
-    """A Row for each good record, in order; findings as they come, those that are said once a file at the end."""
-    once = SaidOnce(file)
+    """A Row for each good record, in order; findings as they come.
+
+    What is said once a file goes to `once`, for who reads a file in parts; without it, it comes at the end.
+    """
+    whole, once = once is None, once or SaidOnce(file)
+    plain = not columns and not roles
     for record in records:
         if isinstance(record, Finding):
             yield record
+            continue
+        quick = quick_row(record.value, file, record.line) if plain else None
+        if quick is not None:
+            once.shape(quick.shape, record.line)
+            yield quick
             continue
         row = renamed(record.value, columns)
         try:
@@ -46,7 +53,8 @@ def rows(
             continue
         once.shape(shape.name, record.line)
         yield from _row(file, record.line, row, shape, columns, roles, once)
-    yield from once.findings()
+    if whole:
+        yield from once.findings()
 
 
 def _row(

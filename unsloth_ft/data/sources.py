@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from . import files, hub
 from .dataset import FileFacts
 from .findings import Finding
-from .jsonfiles import Record
+from .jsonfiles import Record, decoded, json_lines, record
+from .streams import Lines
 
 
 class Source:
@@ -21,10 +24,19 @@ class Source:
         self._digest = hashlib.sha256()
         self._bytes = 0
 
-    def records(self) -> Iterator[Record | Finding]:
-        """Every record and every mistake, once."""
+    @property
+    def size(self) -> int:
+        """Bytes on the disk; 0 for what isn't a file."""
+        return os.path.getsize(self._path) if os.path.isfile(self._path) else 0
+
+    def no_rows(self) -> Finding:
+        """Said of a source that has neither rows nor mistakes."""
+        return files.no_rows(self._path)
+
+    def records(self, *, lines: files.ReadLines = json_lines) -> Iterator[Any]:
+        """Every record and every mistake, once; of a file of JSON Lines what `lines` gives for its path and its stream."""
         if not hub.is_hub(self._path):
-            yield from files.records(self._path)
+            yield from files.records(self._path, lines=lines)
             return
         for record in hub.records(self._path, offline=self._offline):
             if isinstance(record, Finding):
@@ -43,3 +55,19 @@ class Source:
             return FileFacts(self._path, hashlib.sha256().hexdigest(), 0, rows)
         sha256, size = files.fingerprint(self._path)
         return FileFacts(self._path, sha256, size, rows)
+
+
+def only(source: Source, numbers: set[int]) -> Iterator[Record]:
+    """The records at these lines; the other lines of JSON Lines are passed over unread."""
+
+    def picked(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
+        for line in Lines(stream):
+            if line.number in numbers and line.raw is not None:
+                text = decoded(path, line.number, line.offset, line.raw)
+                yield text if isinstance(text, Finding) else record(path, line.number, text, offset=line.offset)
+            if line.number >= max(numbers):
+                return
+
+    for item in source.records(lines=picked):
+        if isinstance(item, Record) and item.line in numbers:
+            yield item

@@ -170,11 +170,14 @@ def open_stream(path: str) -> BinaryIO:
 
 
 class Lines:
-    """Every line of a stream, the byte order mark of the first left out; a line that is too long is skipped without being held."""
+    """Every line of a stream, the byte order mark of the first left out; a line that is too long is skipped without being held.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    `number` lines and `offset` bytes of the file lie before the stream's beginning.
+    """
+
+    def __init__(self, stream: BinaryIO, *, number: int = 0, offset: int = 0) -> None:
         self._stream = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)
-        self._number = self._offset = self._blank = 0
+        self._number, self._offset, self._blank = number, offset, 0
 
     def __iter__(self) -> Lines:
         return self

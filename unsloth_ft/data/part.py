@@ -1,0 +1,159 @@
+"""What one part of a file comes to: a piece of work for a process of its own, and a result that the next part's is added to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .checks import normalise
+from .chunks import Chunk, Cut
+from .conversation import Conversation
+from .dataset import canonical
+from .findings import Collector, Finding
+from .inspection import inspect
+from .jsonfiles import Record, Unfinished, line_records
+from .once import SaidOnce
+from .rows import rows
+from .survey import Survey
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Take = Callable[[Conversation], None]
+LINE_BITS = 40  # of the number that says where a row is; the file's number stands above them
+ROW_FIELDS = ("place", "row", "asked", "answer", "question")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be read: a file, its number among the files, and how its rows are to be understood.
+
+    `common` are the shingles of a template, as far as they are known; `learn`: those of these rows are added to them.
+    """
+
+    path: str
+    number: int
+    columns: Mapping[str, str]
+    roles: Mapping[str, str]
+    common: np.ndarray | None = None
+    learn: bool = False
+
+
+@dataclass
+class Part:
+    """What was found in some rows. `index` holds a record of `row_dtype` a row; `unfinished`: the file must be read on from here in one go."""
+
+    items: int = 0
+    rows: int = 0
+    found: Collector = field(default_factory=Collector)
+    survey: Survey = field(default_factory=Survey)
+    once: SaidOnce = field(default_factory=lambda: SaidOnce(""))
+    index: bytes = b""
+    common: np.ndarray | None = None
+    unfinished: bool = False
+
+
+def row_dtype() -> np.dtype:
+    """A row in numbers: where it is, hashes of its text, its question with the system prompt, its first answer, its question; its signature."""
+    import numpy as np
+
+    from .signatures import PERMUTATIONS
+
+    return np.dtype([*((name, "<u8") for name in ROW_FIELDS), ("signature", "<u2", (2 * PERMUTATIONS,))])
+
+
+def of_cut(work: Work, cut: Cut, take: Take | None = None) -> Part:
+    """A part of a file. From an unfinished one nothing is taken."""
+    if not isinstance(cut, Chunk):
+        return of_items(work, cut, take)
+    if cut.raw is None:
+        return Part(unfinished=True)
+    held: list[Conversation] = []
+    try:
+        part = of_items(work, line_records(work.path, cut.lines(), part=not cut.last), held.append if take else None)
+    except Unfinished:
+        return Part(unfinished=True)
+    for conversation in held if take else ():
+        take(conversation)
+    return part
+
+
+def of_items(work: Work, items: Iterable[Record | Finding], take: Take | None = None) -> Part:
+    """Records, or what was found in their place."""
+    part = Part(once=SaidOnce(work.path))
+    conversations: list[Conversation] = []
+    for item in rows(work.path, _counted(items, part), columns=work.columns, roles=work.roles, once=part.once):
+        if isinstance(item, Finding):
+            part.found.add(item)
+            continue
+        conversations.append(item.conversation)
+        part.survey.add(item.conversation)
+        part.found.extend(inspect(item.conversation))
+        if take is not None:
+            take(item.conversation)
+    part.rows = len(conversations)
+    if conversations:
+        part.index, part.common = _index(work, conversations)
+    return part
+
+
+def _counted(items: Iterable[Record | Finding], part: Part) -> Iterator[Record | Finding]:
+    for item in items:
+        part.items += 1
+        yield item
+
+
+def _index(work: Work, conversations: Sequence[Conversation]) -> tuple[bytes, np.ndarray | None]:
+    """The rows' records, and the shingles that count as a template's."""
+    import numpy as np
+
+    index = np.empty(len(conversations), dtype=row_dtype())
+    numbers = np.array([_numbers(conversation, work.number) for conversation in conversations], dtype=np.uint64)
+    for place, name in enumerate(ROW_FIELDS):
+        index[name] = numbers[:, place]
+    index["signature"], common = signed(conversations, work.common, learn=work.learn)
+    return index.tobytes(), common
+
+
+def signed(conversations: Sequence[Conversation], common: np.ndarray | None, *, learn: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """(signatures, a template's shingles): those that are known, and with `learn` those of these rows."""
+    import numpy as np
+
+    from . import signatures
+
+    found = signatures.shingles([part for conversation in conversations for part in signatures.parts(conversation)])
+    if learn:
+        new = signatures.common(found)
+        common = new if common is None else np.union1d(common, new)
+    return signatures.signatures(found if common is None else signatures.without(found, common)), common
+
+
+def _numbers(conversation: Conversation, file: int) -> tuple[int, ...]:
+    place = file << LINE_BITS | conversation.line
+    question = normalise(conversation.question)
+    asked = answer = 0  # rendered text has no answer that could contradict another
+    if conversation.text is None:
+        system = next((message.content for message in conversation.messages if message.role == "system"), "")
+        asked = _hash(f"{system}\0{question}")
+        answer = _hash(next((message.content for message in conversation.messages if message.role == "assistant"), "").strip())
+    return place, _hash(_same(conversation)), asked, answer, _hash(question)
+
+
+def _hash(text: str) -> int:
+    """64 bits: among a million rows two different ones agree once in 40 million files."""
+    from xxhash import xxh3_64_intdigest
+
+    return xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def _same(conversation: Conversation) -> str:
+    """A text that two conversations share exactly when `canonical` is the same. No message holds a NUL, so that the plain ones need no JSON."""
+    if conversation.text is not None or conversation.tools is not None:
+        return canonical(conversation)
+    parts: list[str] = []
+    for message in conversation.messages:
+        if message.tool_calls is not None or message.tool_call_id is not None or not message.learned:
+            return canonical(conversation)
+        parts += (message.role, message.content)
+    return "\0".join(parts)

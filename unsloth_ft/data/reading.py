@@ -1,0 +1,141 @@
+"""Files are read in parts, by this process or by several, and what the parts come to is put together in the files' order."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from ..errors import MachineError
+from .across import Place
+from .chunks import Cut, chunks, cuts, rest
+from .dataset import FileFacts
+from .findings import Collector, Finding
+from .once import SaidOnce
+from .part import Part, Take, Work, of_cut
+from .rows import rows
+from .similar import Index
+from .sources import Source, only
+from .survey import Survey
+from .wording import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ALONE_BYTES = 8 * 2**20  # up to this size one process is done before others have started
+WAITING = 2  # parts a process that may wait for their turn: 1 MiB each, and what they came to
+
+
+@dataclass
+class Side:
+    """What the rows of one side come to: those that are trained on, or those that are held out."""
+
+    rows: int = 0
+    shapes: dict[str, None] = field(default_factory=dict)
+    files: list[FileFacts] = field(default_factory=list)
+    survey: Survey = field(default_factory=Survey)
+    index: Index = field(default_factory=Index)
+
+
+class Reading:
+    """Reads files, which are known by their numbers, one after the other."""
+
+    def __init__(self, paths: Sequence[str], columns: Mapping[str, str], roles: Mapping[str, str], *, offline: bool, processes: int) -> None:
+        self._paths = tuple(paths)
+        self._columns = columns
+        self._roles = roles
+        self._offline = offline
+        self._processes = processes
+        self._common: np.ndarray | None = None
+
+    def read(self, numbers: Iterable[int], found: Collector, take: Take | None, *, learn: bool) -> Side:
+        """The files of these numbers. What is said of them goes to `found`. `learn`: what a template's shingles are is learned from them."""
+        side = Side()
+        for number in numbers:
+            path = self._paths[number]
+            if path in {facts.path for facts in side.files}:
+                found.add(Finding(path, None, "error", "given-twice", "the same file is given twice. Pass it once."))
+                continue
+            work = Work(path, number, self._columns, self._roles, self._common, learn)
+            self._read(work, Source(path, self._offline), side, found, take)
+        return side
+
+    def questions(self, places: Iterable[Place]) -> Mapping[Place, str]:
+        """The questions of the rows at these places, read again: texts are not held."""
+        wanted: dict[int, set[int]] = {}
+        for number, line in places:
+            wanted.setdefault(number, set()).add(line)
+        found = {}
+        for number, lines in wanted.items():
+            path = self._paths[number]
+            records = only(Source(path, self._offline), lines)
+            for item in rows(path, records, columns=self._columns, roles=self._roles, once=SaidOnce(path)):
+                if not isinstance(item, Finding):
+                    found[number, item.conversation.line] = item.conversation.question
+        return found
+
+    def _read(self, work: Work, source: Source, side: Side, found: Collector, take: Take | None) -> None:
+        once = SaidOnce(work.path)
+        items = count = 0
+        for part in self._parts(work, source, take):
+            items += part.items
+            count += part.rows
+            side.survey.merge(part.survey)
+            side.index.add(part.index)
+            found.merge(part.found.findings())
+            once.merge(part.once)
+        if not items:
+            found.add(source.no_rows())
+        found.extend(once.findings())
+        side.shapes |= dict.fromkeys(shape for shape in once.shapes if shape not in side.shapes)
+        side.rows += count
+        side.files.append(source.facts(count))
+
+    def _parts(self, work: Work, source: Source, take: Take | None) -> Iterator[Part]:
+        """The file's parts, each read once, in order."""
+        whole = cuts(source.records(lines=chunks))
+        first = next(whole, None)
+        if first is None:
+            return
+        part = of_cut(work, first, take)  # here, since the others need what it shows of templates
+        self._common = self._common if part.common is None else part.common
+        work = replace(work, common=self._common, learn=False)
+        shared = take is None and self._processes > 1 and source.size > ALONE_BYTES
+        others = _shared(work, whole, self._processes) if shared else ((cut, of_cut(work, cut, take)) for cut in whole)
+        with closing(others):
+            for cut, part in chain([(first, part)], others):
+                if part.unfinished:
+                    yield from (of_cut(work, behind, take) for behind in cuts(source.records(lines=rest(cut))))
+                    return
+                yield part
+
+
+def _shared(work: Work, whole: Iterator[Cut], processes: int) -> Iterator[tuple[Cut, Part]]:
+    """Each cut with what it came to, in order. Raises MachineError when a process is killed."""
+    # Spawned, not forked: the threads of Arrow and of a tokenizer don't survive a fork.
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent)
+    waiting: deque[tuple[Cut, Future[Part]]] = deque()
+    try:
+        for cut in whole:
+            waiting.append((cut, pool.submit(of_cut, work, cut)))
+            if len(waiting) > WAITING * processes:
+                cut, future = waiting.popleft()
+                yield cut, future.result()
+        while waiting:
+            cut, future = waiting.popleft()
+            yield cut, future.result()
+    except BrokenProcessPool:
+        raise MachineError(f"{printable(work.path)}: a process that read it was killed. Is there too little memory?") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
