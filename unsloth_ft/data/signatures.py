@@ -47,7 +47,7 @@ def _words(text: str) -> bytes:
     """Folded case, UTF-8, ASCII's punctuation as spaces; a text without words is one word."""
     folded = text.casefold().encode("utf-8", "surrogatepass")[:MOST_BYTES]
     spaced = folded.translate(_spaces())
-    return spaced if spaced.strip() else folded.hex().encode()
+    return spaced if spaced.strip() else folded.hex().encode() or b"-"
 
 
 @cache
