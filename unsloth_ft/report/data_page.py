@@ -40,7 +40,7 @@ def page(examination: Examination) -> str:
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"size": wording.size}
+    environment.filters |= {"size": wording.size, "printable": printable}
     survey = examination.survey
     text = environment.get_template("data_page.html").render(
         version=__version__,
@@ -145,7 +145,7 @@ def _findings(findings: Findings) -> list[dict[str, Any]]:
                 "code": kind.code,
                 "count": kind.count,
                 "more": kind.count - len(kind.first),
-                "rows": [(str(finding).removesuffix(finding.message).removesuffix(": "), finding.message) for finding in kind.first],
+                "rows": [(str(finding).removesuffix(finding.message).removesuffix(": "), printable(finding.message)) for finding in kind.first],
             }
             for kind in findings.of(severity).kinds
         ]
