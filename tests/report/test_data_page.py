@@ -43,7 +43,7 @@ def test_a_clean_file_has_every_section_and_no_finding(tmp_path):
     assert page.headings == ["✓ no errors", *SECTIONS]
     assert "A run takes this data as it is. rows 40 errors 0 warnings 0 notes 0 max_seq_length –" in page.text
     assert "Findings None." in page.text
-    assert "Language of the answers en 40 100.0%" in page.text
+    assert "Language of the answers language bar number en 40 100.0%" in page.text
 
 
 def test_findings_stand_by_severity_and_kind_with_lines_and_the_whole_message(tmp_path):
