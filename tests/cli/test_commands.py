@@ -21,7 +21,7 @@ SURFACE = {
     "run": f"{TRAINING} --dry-run --export --out --probe",
     "resume": "NAME --json --offline",
     "plan": f"{TRAINING} --export --gpu --probe",
-    "data check": "FILES --eval-data --json --offline --set",
+    "data check": "FILES --eval-data --json --offline --report --set",
     "data preview": "FILE --json --model --offline --recipe --rows --set",
     "data split": "FILES --json --offline --out --rows --seed --set --share",
     "recipes list": "--json",

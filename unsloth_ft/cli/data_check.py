@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,15 +18,20 @@ SHA256_SHOWN = 12  # digits; the whole of it is in --json
 @click.command()
 @click.argument("files", nargs=-1, required=True)
 @click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows, whose questions must not be in FILES.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="PAGE.html", help="Write all of it as one page.")
 @options.SET
 @options.OFFLINE
 @options.JSON
-def check(files: tuple[str, ...], eval_data: tuple[str, ...], settings: tuple[str, ...], offline: bool, as_json: bool) -> None:
+def check(
+    files: tuple[str, ...], eval_data: tuple[str, ...], report: Path | None, settings: tuple[str, ...], offline: bool, as_json: bool
+) -> None:
     """Say what is wrong with FILES, kind by kind, with lines. Needs no model; exit 2 when `run` would refuse them."""
     from unsloth_ft import catalog
     from unsloth_ft import data as reading
     from unsloth_ft.recipe import Recipe
 
+    if report is not None:
+        _check_report(report, (*files, *eval_data))
     recipe = catalog.override(Recipe(model="any"), settings)
     found = reading.examine(
         files,
@@ -35,6 +41,8 @@ def check(files: tuple[str, ...], eval_data: tuple[str, ...], settings: tuple[st
         eval_paths=eval_data,
         allow_leak=recipe.data.allow_leak,
     )
+    if report is not None:
+        _write_page(report, found)
     if as_json:
         options.print_json(_document(found))
         if found.findings.of("error").count:
@@ -46,6 +54,21 @@ def check(files: tuple[str, ...], eval_data: tuple[str, ...], settings: tuple[st
     found.findings.raise_errors()
     for line in _summary(found):
         click.echo(line)
+
+
+def _check_report(report: Path, files: tuple[str, ...]) -> None:
+    """The page never takes a data file's place. Raises: UserError."""
+    from unsloth_ft.errors import UserError
+
+    if report.resolve() in {Path(file).resolve() for file in files}:
+        raise UserError(f"--report is {report}, one of the data files. Name another file.")
+
+
+def _write_page(report: Path, found: Examination) -> None:
+    from unsloth_ft.report import data_page
+
+    data_page.write(report, found)
+    click.echo(f"report: {report}", err=True)
 
 
 def _document(found: Examination) -> dict[str, Any]:

@@ -1,0 +1,30 @@
+"""`data check` and the page that it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.calling import call
+from tests.report.pages import Reader
+
+
+def test_the_page_is_written_beside_the_answer(work: Path):
+    answer = call("data", "check", "faq.jsonl", "--report", "pages/faq.html")
+    assert (answer.code, answer.err.splitlines()[-1]) == (0, "report: pages/faq.html")
+    page = Reader((work / "pages" / "faq.html").read_text(encoding="utf-8"))
+    assert "faq.jsonl 12 rows shape question/answer" in page.text
+
+
+def test_the_page_of_a_refused_file_shows_its_errors(work: Path):
+    (work / "faq.jsonl").write_text('{"question": "Who?", "answer": ""}\n', encoding="utf-8")
+    answer = call("data", "check", "faq.jsonl", "--report", "page.html")
+    assert answer.code == 2
+    page = Reader((work / "page.html").read_text(encoding="utf-8"))
+    assert page.headings[0] == "✗ 1 error"
+
+
+def test_the_page_never_takes_a_data_files_place(work: Path):
+    before = (work / "faq.jsonl").read_bytes()
+    answer = call("data", "check", "faq.jsonl", "--report", "./faq.jsonl")
+    assert (answer.code, answer.err) == (2, "error: --report is faq.jsonl, one of the data files. Name another file.\n")
+    assert (work / "faq.jsonl").read_bytes() == before
