@@ -105,7 +105,8 @@ def override(recipe: Recipe, settings: typing.Sequence[str]) -> Recipe:
         if not equals:
             mistakes.append(f'--set "{setting}": expected KEY=VALUE, like lora.r=32.')
             continue
-        mistake = _assign(values, key.strip(), _value(text.strip()))
+        names = key.strip().startswith(("data.columns.", "data.roles."))  # a column may be called 1, or true
+        mistake = _assign(values, key.strip(), text.strip() if names else _value(text.strip()))
         if mistake:
             mistakes.append(f"--set {setting}: {mistake}")
     if mistakes:

@@ -116,7 +116,7 @@ BAD_CONVERSATIONS: list[tuple[str, str, bytes, str]] = [
         lines({"input": "2 2", "output": "4"}),
         (
             'faq.jsonl:1: "instruction" is missing; the row has "input" and "output". Add it, or pass --set '
-            "data.columns.question=input --set data.columns.answer=output."
+            "data.columns.instruction=input."
         ),
     ),
     ("text null", "faq.jsonl", lines({"text": None}), 'faq.jsonl:1: "text" is null; expected text. Fill it in, or remove the row.'),
@@ -141,7 +141,7 @@ BAD_CONVERSATIONS: list[tuple[str, str, bytes, str]] = [
         lines({" question": "Who?", "answer ": "Me."}),
         (
             'faq.jsonl:1: no known shape in the keys " question" and "answer "; known shapes: '
-            f"{KNOWN}. Pass --set 'data.columns.question= question' --set 'data.columns.answer=answer '."
+            f"{KNOWN}. Pass --set data.columns.question=question --set data.columns.answer=answer."
         ),
     ),
     (
@@ -208,7 +208,10 @@ BAD_CONVERSATIONS: list[tuple[str, str, bytes, str]] = [
         "preference pairs of messages",
         "faq.jsonl",
         lines({"chosen": [{"role": "user", "content": "a"}], "rejected": [{"role": "user", "content": "a"}]}),
-        ('faq.jsonl:1: the row has chosen and rejected answers (preference data); expected one answer. Keep the chosen one, as "answer".'),
+        (
+            "faq.jsonl:1: the row has chosen and rejected answers (preference data); expected one answer. "
+            "To learn the chosen one, pass --set data.columns.messages=chosen."
+        ),
     ),
     (
         "ranked answers",

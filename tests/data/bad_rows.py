@@ -141,8 +141,8 @@ BAD_ROWS: list[tuple[str, str, bytes, str]] = [
         "faq.jsonl",
         lines({"prompt": "a", "chosen": "b", "rejected": "c"}),
         (
-            'faq.jsonl:1: "completion" is missing; the row has "prompt", "chosen" and "rejected". '
-            "Add it, or pass --set data.columns.completion=chosen."
+            "faq.jsonl:1: the row has chosen and rejected answers (preference data); expected one answer. "
+            "To learn the chosen one, pass --set data.columns.completion=chosen."
         ),
     ),
     (

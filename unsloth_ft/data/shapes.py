@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError, nearest
 from .conversation import ROLES
+from .proposal import proposed, source
 from .wording import listed, printable, quote
 
 
@@ -34,14 +33,6 @@ SHAPES = (
 KNOWN = "messages; conversations; instruction, output (input, system); prompt, completion; question, answer; text"
 MESSAGE_KEYS = ("role", "content")
 NAMES = tuple(dict.fromkeys(name for shape in SHAPES for name in (*shape.required, *shape.optional))) + MESSAGE_KEYS
-
-_QUESTION_LIKE = ("question", "prompt", "instruction", "q", "query", "user", "human", "input", "problem", "request", "ask", "title")
-_ANSWER_LIKE = (
-    "answer", "completion", "output", "a", "response", "reply", "assistant", "gpt", "bot", "target", "solution", "chosen", "text",
-)  # fmt: skip
-_CHAT_LIKE = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns", "history")
-_TRIED_KEYS = 50  # of a row, when looking for similar names
-_PARTNER = {"instruction": "output", "prompt": "completion"}
 
 
 class NoShape(Exception):
@@ -87,9 +78,10 @@ def renamed(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, 
     """The row under the standard names: mapped columns first, the file's other keys behind them."""
     if not columns:
         return dict(row)
-    sources = set(columns.values())
-    mapped = {name: row[column] for name, column in columns.items() if column in row and name not in MESSAGE_KEYS}
-    return {**mapped, **{key: value for key, value in row.items() if key not in sources and key not in columns}}
+    keys = {name: source(row, column) for name, column in columns.items() if name not in MESSAGE_KEYS}
+    mapped = {name: row[key] for name, key in keys.items() if key is not None}
+    taken = {*keys.values(), *columns.values(), *columns}
+    return {**mapped, **{key: value for key, value in row.items() if key not in taken}}
 
 
 def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
@@ -103,6 +95,8 @@ def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
     present = _first(candidates, set(row))
     if present is not None:
         return present
+    if "chosen" in row and "rejected" in row:
+        raise NoShape("unknown-shape", _preference(row, columns))
     partial = next((shape for shape in candidates if any(name in row for name in shape.required)), None)
     if columns or partial is not None:
         raise NoShape("missing-key", _missing(row, partial or candidates[0], columns))
@@ -152,8 +146,6 @@ def _partner_shape(row: Mapping[str, object], shape: Shape, columns: Mapping[str
 def _unknown(row: Mapping[str, object]) -> str:
     if not row:
         return f"the row has no keys; known shapes: {KNOWN}."
-    if "chosen" in row and "rejected" in row:
-        return 'the row has chosen and rejected answers (preference data); expected one answer. Keep the chosen one, as "answer".'
     if set(row) >= {"role", "content"} or set(row) >= {"from", "value"}:
         return 'the row is a single message; expected a whole conversation a row: {"messages": [{"role": …, "content": …}, …]}.'
     rows_key = next((key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)
@@ -165,30 +157,11 @@ def _unknown(row: Mapping[str, object]) -> str:
     return f"no known shape in the keys {listed(row)}; known shapes: {KNOWN}.{way_out}"
 
 
+def _preference(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
+    found = "the row has chosen and rejected answers (preference data); expected one answer"
+    suggestion = _suggestion({key: value for key, value in row.items() if key != "rejected"}, columns)
+    return f"{found}. To learn the chosen one, pass {suggestion}." if suggestion else f'{found}. Keep the chosen one, as "answer".'
+
+
 def _suggestion(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
-    """The `--set` options that would make the row whole, or ''."""
-    keys = [key for key, value in row.items() if isinstance(value, str) and key not in columns][:_TRIED_KEYS]
-    chat = next((key for key in row if isinstance(row[key], list) and key.strip().casefold() in _CHAT_LIKE), None)
-    if chat is not None:
-        return _set("messages", chat)
-    answer = _like(keys, _ANSWER_LIKE)
-    question = _like([key for key in keys if key != answer], _QUESTION_LIKE)
-    if question is None or answer is None:
-        return ""
-    standard = question if question in ("instruction", "prompt") else "question"
-    partner = _PARTNER.get(standard, "answer")
-    options = [_set(name, key) for name, key in ((standard, question), (partner, answer)) if name != key]
-    return " ".join(options)
-
-
-def _like(keys: list[str], words: tuple[str, ...]) -> str | None:
-    folded = {key.strip().casefold(): key for key in reversed(keys)}
-    exact = next((folded[word] for word in words if word in folded), None)
-    if exact is not None:
-        return exact
-    near = [key for key in folded if difflib.get_close_matches(key, words, n=1, cutoff=0.75)]
-    return folded[near[0]] if near else None
-
-
-def _set(name: str, column: str) -> str:
-    return f"--set {shlex.quote(printable(f'data.columns.{name}={column}'))}"
+    return proposed(row, columns, [shape.required for shape in _candidates(columns)])
