@@ -122,4 +122,85 @@ SPLIT = [
     ),
 ]
 
-CALLS = [*MIX, *SPLIT]
+UNREPAIRED = "1 error in rows that can't be repaired without guessing; nothing was written. Mend them by hand, or pass --drop to leave them out."
+FIX = [
+    Call("a repair to nowhere", "data fix faq.jsonl", "missing option '--out'. `unsloth-ft data fix --help` shows all."),
+    Call(
+        "a repair in place",
+        "data fix faq.jsonl --out faq.jsonl",
+        "--out faq.jsonl: this is an input, which is never written over. Name a new file.",
+    ),
+    Call(
+        "a repair in place by another name",
+        "data fix faq.jsonl --out ../work/faq.jsonl",
+        "--out ../work/faq.jsonl: this is an input (as faq.jsonl), which is never written over. Name a new file.",
+    ),
+    Call(
+        "a repair over the rows to measure on",
+        "data fix faq.jsonl --eval-data eval.jsonl --out eval.jsonl",
+        "--out eval.jsonl: this is an input, which is never written over. Name a new file.",
+    ),
+    Call(
+        "a repair over another file",
+        "data fix faq.jsonl --out eval.jsonl",
+        "--out eval.jsonl: already there, and never written over. Name a new file, or remove that one.",
+    ),
+    Call(
+        "a repair into a folder that isn't there",
+        "data fix faq.jsonl --out some/new.jsonl",
+        '--out some/new.jsonl: there is no folder "some". Make it first.',
+    ),
+    Call(
+        "a repair into another format",
+        "data fix faq.jsonl --out new.csv",
+        "--out new.csv: the copy is JSON Lines; expected a name that ends in .jsonl.",
+    ),
+    Call("a repair into a folder's name", "data fix faq.jsonl --out some/", '--out "some/": expected the name of a new file.'),
+    Call(
+        "the list of changes over the copy",
+        "data fix faq.jsonl --out new.jsonl --changes ./new.jsonl",
+        "--changes ./new.jsonl: the same file as --out. Name another.",
+    ),
+    Call(
+        "the list of changes over a file",
+        "data fix faq.jsonl --out new.jsonl --changes eval.jsonl",
+        "--changes eval.jsonl: already there, and never written over. Name a new file, or remove that one.",
+    ),
+    Call("a repair of the same file twice", "data fix faq.jsonl faq.jsonl --out new.jsonl", "faq.jsonl: the same file is given twice. Pass it once."),
+    Call(
+        "a repair of a file that isn't there",
+        "data fix fq.jsonl --out new.jsonl",
+        "fq.jsonl: no such file. Did you mean faq.jsonl or eval.jsonl?\n1 error in files that can't be repaired without guessing; nothing was written.",
+    ),
+    Call(
+        "an encoding that nobody knows",
+        "data fix faq.jsonl --out new.jsonl --encoding utf-9",
+        "--encoding utf-9: not known; expected a name such as windows-1252, latin-1, cp1251 or shift_jis.",
+    ),
+    Call(
+        "an encoding that is none of text",
+        "data fix faq.jsonl --out new.jsonl --encoding base64",
+        "--encoding base64: not known; expected a name such as windows-1252, latin-1, cp1251 or shift_jis.",
+    ),
+    Call(
+        "a row that can't be repaired",
+        "data fix broken.jsonl --out new.jsonl --changes changes.jsonl",
+        f'broken.jsonl:2: "answer" is empty; expected text. Fill it in, or remove the row.\n{UNREPAIRED}',
+        files={"broken.jsonl": row("A?", "1") + row("B?", "")},
+    ),
+    Call(
+        "nothing but rows that can't be repaired",
+        "data fix broken.jsonl --out new.jsonl --drop",
+        'broken.jsonl:1: "answer" is empty; expected text. Fill it in, or remove the row.\n'
+        "broken.jsonl: no row is left; nothing was written.",
+        files={"broken.jsonl": row("B?", "")},
+    ),
+    Call(
+        "a column that no row has",
+        "data fix faq.jsonl --out new.jsonl --set data.columns.qestion=q",
+        "data.columns.qestion: no such name; expected one of messages, system, conversations, instruction, output, input, prompt, completion, "
+        "question, answer, text, role, content. Did you mean question, conversations, completion?",
+    ),
+]
+
+CALLS = [*MIX, *SPLIT, *FIX]

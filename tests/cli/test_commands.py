@@ -23,6 +23,7 @@ SURFACE = {
     "plan": f"{TRAINING} --export --gpu --probe",
     "data check": "FILES --eval-data --json --offline --report --set",
     "data preview": "FILE --json --model --offline --recipe --rows --set",
+    "data fix": "FILES --changes --drop --drop-contradictions --encoding --eval-data --json --offline --out --set",
     "data split": "FILES --json --offline --out --rows --seed --set --share",
     "recipes list": "--json",
     "recipes show": "NAME --json --set",

@@ -8,6 +8,7 @@ import click
 
 from unsloth_ft.cli import options
 from unsloth_ft.cli.data_check import check
+from unsloth_ft.cli.data_fix import fix
 from unsloth_ft.cli.data_split import split
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def data() -> None:
 
 
 data.add_command(check)
+data.add_command(fix)
 data.add_command(split)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import MachineError, UserError
 from .conversation import Conversation, Message
@@ -20,7 +20,7 @@ class NewFile:
         self.path = path
         self.lines = 0
         folder, name = os.path.split(path)
-        self.temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+        self.temporary = os.path.join(folder, f".{os.getpid()}.{name}")
         self._digest = hashlib.sha256()
         self._file = open(self.temporary, "xb")  # noqa: SIM115  open until it is kept or dropped
 
@@ -40,6 +40,18 @@ class NewFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+
+    def rewrite(self, change: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
+        """The lines so far are replaced by what `change` makes of them, one by one."""
+        self.flush()
+        os.rename(self.temporary, self.temporary + ".before")
+        self._file, self._digest, self.lines = open(self.temporary, "xb"), hashlib.sha256(), 0  # noqa: SIM115
+        try:
+            with open(self.temporary + ".before", "rb") as before:
+                for line in change(iter(before)):
+                    self.write(line)
+        finally:
+            os.unlink(self.temporary + ".before")
 
     def keep(self) -> None:
         """The file gets its name. Raises: FileExistsError when another process took the name in the meantime."""
@@ -97,7 +109,10 @@ def refuse_target(path: str, inputs: Sequence[str], option: str) -> None:
 
 def as_line(row: dict[str, object]) -> bytes:
     """A row as one line of JSON, in UTF-8 and with its line break."""
-    return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
+    try:
+        return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair, in a key that nobody reads
+        return json.dumps(row).encode("ascii") + b"\n"
 
 
 def as_row(conversation: Conversation) -> dict[str, object]:

@@ -193,7 +193,7 @@ def _items(path: str, lines: ReadLines) -> Iterator[Any]:
     with open_stream(path) as stream:
         head = stream.read(_HEAD_BYTES)
     packed = path.lower().endswith(_PACKED)
-    wrong = _not_text(path, head)
+    wrong = not_text(path, head)
     if wrong is not None:
         yield wrong
     elif _is_packed(path) and packing(head[:4]):
@@ -261,20 +261,26 @@ def holds_json_lines(path: str) -> bool:
     return format_of(path) != "parquet" and not head.startswith(PARQUET_MAGIC) and text_layout(path, head) == "lines"
 
 
-def _not_text(path: str, head: bytes) -> Finding | None:
-    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return _encoded(path, "UTF-32")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return _encoded(path, "UTF-16")
-    unmarked = _unmarked(head)
-    if unmarked is not None:
-        return _encoded(path, unmarked)
+def not_text(path: str, head: bytes) -> Finding | None:
+    """Why a file that begins so can't be read as UTF-8 text: another encoding, or no text at all; None when it may be."""
+    encoding = wide_encoding(head)
+    if encoding is not None:
+        return _encoded(path, encoding)
     if _begins(head)[:15].lower().startswith((b"<!doctype html", b"<html")):
         return error(path, None, "unknown-format", f"this is a web page; expected {FORMATS}. Download the file itself.")
     for magic, name, way_out in _OTHER_FORMATS:
         if head.startswith(magic):
             return error(path, None, "unknown-format", f"this is {name}; expected {FORMATS}. {way_out}")
     return None
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, where a text begins as one of them."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16"
+    return _unmarked(head)
 
 
 def _unmarked(head: bytes) -> str | None:

@@ -33,18 +33,22 @@ class _Position:
 
 
 @dataclass(frozen=True)
-class _Element:
-    """The bytes between two separators; `raw` is None when they were too many, `end` is the separator, b'' at the file's end."""
+class Element:
+    """The bytes between two separators; `raw` is None when they were too many, `end` is the separator, b'' at the file's end.
+
+    `left_open`: what stands behind the last separator of an array that isn't closed; None when it is too much.
+    """
 
     raw: bytes | None
     start: _Position
     end: bytes
+    left_open: bytes | None = b""
 
 
 def json_array(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
     """The array's objects, numbered from 1."""
     number = 0
-    for element in _elements(stream):
+    for element in elements(stream):
         if element.end == b"":
             yield _outside(path, number, element)
             return
@@ -61,7 +65,7 @@ def json_array(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
         yield _one(path, number, element, blank=blank)
 
 
-def _one(path: str, number: int, element: _Element, *, blank: bool) -> Record | Finding:
+def _one(path: str, number: int, element: Element, *, blank: bool) -> Record | Finding:
     if element.raw is None:
         message = f"the record is longer than {MAX_LINE_BYTES // 2**20} MiB. Remove or split it."
         return error(path, number, "line-too-long", message, offset=element.start.offset)
@@ -74,14 +78,14 @@ def _one(path: str, number: int, element: _Element, *, blank: bool) -> Record | 
     return record(path, number, text, lambda position: start.place(text, position), offset=start.offset, unit="record")
 
 
-def _stray_brace(path: str, number: int, element: _Element) -> Finding:
+def _stray_brace(path: str, number: int, element: Element) -> Finding:
     raw = element.raw or b""
     brace = element.start.after(raw)
     message = f"not valid JSON: the }} at {brace.place('', 0)} closes no object; expected a comma or the array's ]. Mend it there."
     return error(path, number, "invalid-json", message, offset=brace.offset)
 
 
-def _outside(path: str, number: int, element: _Element) -> Finding:
+def _outside(path: str, number: int, element: Element) -> Finding:
     """What stands after the array's end, or that the end is missing."""
     if element.raw and not element.raw.strip(b"\0" + _SPACE):
         return decoded(path, number, element.start.offset, element.raw)
@@ -92,7 +96,7 @@ def _outside(path: str, number: int, element: _Element) -> Finding:
     return error(path, None, "invalid-json", message)
 
 
-def _elements(stream: BinaryIO) -> Iterator[_Element]:
+def elements(stream: BinaryIO) -> Iterator[Element]:
     """Each element with what ended it; at last one with end b'' when the array isn't closed (raw b'') or isn't the end (raw set)."""
     head, at = _opening(stream)
     nesting = Nesting()
@@ -107,7 +111,7 @@ def _elements(stream: BinaryIO) -> Iterator[_Element]:
             held.append(chunk[start:end])
             raw = b"".join(held)
             too_long = held_bytes + end - start > MAX_LINE_BYTES
-            yield _Element(None if too_long else raw, at, chunk[end : end + 1])
+            yield Element(None if too_long else raw, at, chunk[end : end + 1])
             at = passed.after(chunk[start : end + 1]) if passed else at.after(raw + b",")
             start, held, held_bytes, passed = end + 1, [], 0, None
             if nesting.depth < 1:
@@ -120,7 +124,7 @@ def _elements(stream: BinaryIO) -> Iterator[_Element]:
             passed = (passed or at.after(b"".join(held))).after(chunk[start:])
             held = []
         chunk = stream.read(CHUNK_BYTES)
-    yield _Element(b"", at, b"")
+    yield Element(b"", at, b"", None if passed else b"".join(held))
 
 
 def _opening(stream: BinaryIO) -> tuple[bytes, _Position]:
@@ -132,11 +136,11 @@ def _opening(stream: BinaryIO) -> tuple[bytes, _Position]:
     return chunk[opening + 1 :] or stream.read(CHUNK_BYTES), start
 
 
-def _rest(stream: BinaryIO, chunk: bytes, at: _Position) -> Iterator[_Element]:
+def _rest(stream: BinaryIO, chunk: bytes, at: _Position) -> Iterator[Element]:
     while chunk:
         body = chunk.lstrip(_SPACE)
         at = at.after(chunk[: len(chunk) - len(body)])
         if body:
-            yield _Element(body, at, b"")
+            yield Element(body, at, b"")
             return
         chunk = stream.read(CHUNK_BYTES)

@@ -177,6 +177,14 @@ def _calling(item: Mapping[str, object], key: str, role: str, place: int, conten
     return text if isinstance(text, Problem) else Message(role, text or "", calls, learned)
 
 
+def standard_role(role: str) -> str | None:
+    """The standard role that an alias can only mean, whatever its case; None for any other name."""
+    folded = role.strip().casefold()
+    if folded == "function_call":  # its text is the call, which is told by this name alone
+        return None
+    return folded if folded in ROLES else ALIASES.get(folded) or _NEAR_ROLES.get(folded)
+
+
 def nearest_role(role: str) -> str:
     """The standard role that an unknown name most likely means; 'user' when it is like none."""
     folded = role.strip().casefold()

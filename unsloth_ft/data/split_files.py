@@ -13,7 +13,7 @@ from .conversation import Conversation
 from .copies import NewFile, as_line, as_row, new_files, refuse_target
 from .dataset import Dataset, conversations_sha256
 from .split import split
-from .streams import lines, open_stream
+from .streams import Lines, open_stream
 from .wording import count, printable
 
 NAMES = ("train.jsonl", "held_out.jsonl")
@@ -101,6 +101,6 @@ def _lines(dataset: Dataset, sources: Mapping[str, bool]) -> Iterator[tuple[Conv
 
 def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
     with open_stream(path) as stream:
-        for line in lines(stream):
+        for line in Lines(stream):
             if line.raw is not None:
                 yield line.number, line.raw if line.raw.endswith(b"\n") else line.raw + b"\n"
