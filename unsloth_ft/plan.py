@@ -206,10 +206,7 @@ def max_seq_length(recipe: Recipe, data: DataFacts, model: ModelFacts) -> Decisi
         if recipe.max_seq_length > cap:
             raise UserError(f"max_seq_length is {recipe.max_seq_length}, but the model has {cap} positions; expected at most {cap}.")
         return Decision(recipe.max_seq_length, "recipe")
-    wanted = sequence_length.covering(data.length_p95)
-    if wanted > cap:
-        return Decision(cap, f"the model's limit; p95 of your rows is {data.length_p95}")
-    return Decision(wanted, sequence_length.reason(data.length_p95))
+    return Decision(*sequence_length.recommended(data.length_p95, cap))
 
 
 def _packed(data: DataFacts, max_seq_length: int) -> DataFacts:

@@ -211,3 +211,13 @@ def test_the_examples_are_clean():
     conversations = [row for path in sorted(folder.glob("*.jsonl")) for row in load(path).conversations]
     assert len(conversations) >= 250
     assert [str(finding) for conversation in conversations for finding in inspect(conversation)] == []
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["+1", "tel 01", "eyJ-", "a.", "http://a:", "-----BEGIN ", "-----BEGIN RSA PRIVATE" + " KEY-----\nAaa: x ", "a@a.", "DE89 ", "4111 ", "</s> ", "[insert ", "Ã¤", "\u2067", "\U000e0041", "👨\u200d"],
+)  # fmt: skip
+def test_a_text_made_to_be_slow_is_not(piece):
+    """What is linear takes 0.1 s; a pattern that tries twice would take hours here, and the suite's time limit would tell."""
+    texts = (piece * (100_000 // len(piece)), piece + "1" * 100_000, piece + " 1" * 50_000)
+    assert all(len(found("What is it?", text)) <= 3 for text in texts)

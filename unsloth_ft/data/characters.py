@@ -47,6 +47,7 @@ _MOJIBAKE = re.compile(
     "[\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u0402-\u040f\u0452-\u045f\u2013-\u203a\u20ac\u2116\u2122]"
 )
 _MARKS = ("\ufffd", "Ã ", "√")
+_WORD = 40  # characters of a damaged word at most, to either side
 _CONTEXT = 12  # characters shown on either side
 
 
@@ -168,9 +169,9 @@ def _mojibake(text: str, name: str) -> Iterator[Problem]:
     found = BADNESS_RE.search(text)
     if found is None:
         return
-    begin = text.rfind(" ", 0, found.start()) + 1
-    end = text.find(" ", found.end())
-    damaged = text[begin : end if end >= 0 else len(text)]
+    begin = max(text.rfind(" ", 0, found.start()) + 1, found.start() - _WORD)
+    end = text.find(" ", found.end(), found.end() + _WORD)
+    damaged = text[begin : end if end >= 0 else found.end() + _WORD]
     repaired = ftfy.fix_encoding(damaged)
     if repaired != damaged:
         message = f"{name} holds {quote(damaged, limit=30)} at character {found.start() + 1}, UTF-8 that was read as another encoding"

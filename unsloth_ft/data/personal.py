@@ -34,14 +34,15 @@ _EXAMPLE_HOSTS = re.compile(
 )
 _DIGITS = re.compile(r"[0-9][0-9 ()./-]{6,}[0-9]")  # every number below has such a run, but the Italian one
 
-# E.164: a plus, a country's code, 15 digits at most; separators as in ITU-T E.123.
-_INTERNATIONAL = re.compile(r"(?<![\w+.=/*^(-])\+[1-9][0-9]{0,2}(?:[ ./-]?\(?[0-9]{1,5}\)?|[0-9]{6,12}){1,7}(?![\w.]*[0-9])")
-_NORTH_AMERICAN = re.compile(r"(?<![\w+.-])(?:1[ .-])?\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}(?![\w-])")
+# E.164: a plus and 15 digits at most; separators as in ITU-T E.123. Sets without nesting: no text makes re try twice.
+_INTERNATIONAL = re.compile(r"(?<![\w+.=/*^(-])(\+[1-9][0-9 ()./-]{6,24}[0-9])(?![\w-])")
+_NORTH_AMERICAN = re.compile(r"(?<![\w+.-])((?:1[ .-])?\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4})(?![\w-])")
 _CALLED = re.compile(
     r"(?:\b(?:phone|telephone|mobile|cell|call|tel|telefon|mobil|handy|fax|whatsapp|t[ée]l[ée]phone|tel[ée]fono|telefone|rufnummer)"
-    r"(?: number|nummer)?(?: is| ist| est| unter|:|\.:?)?|☎|📞) *(\(?0[0-9]{1,5}\)?(?:[ ./-]?[0-9]{2,}){2,5}|0[0-9]{8,12})(?![\w.-])",
+    r"(?: number|nummer)?(?: is| ist| est| unter|:|\.:?)?|☎|📞) {0,3}(\(?0[0-9 ()./-]{6,20}[0-9])(?![\w-])",
     re.I,
 )
+_DATE = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}")
 # Of no person: 555-0100 to 555-0199, kept for fiction (NANPA), and numbers that are free to call.
 _NOBODY = re.compile(r"\+?1?[2-9][0-9]{2}55501[0-9]{2}|(?:\+?1)?8(?:00|33|44|55|66|77|88)[0-9]{7}|(?:\+[0-9]{2}|0)80[0-9]+")
 
@@ -98,9 +99,9 @@ def _emails(text: str, name: str) -> Iterator[Problem]:
 def _phones(text: str, name: str) -> Iterator[Problem]:
     for pattern in (_INTERNATIONAL, _NORTH_AMERICAN, _CALLED):
         for found in pattern.finditer(text):
-            number = found[found.lastindex or 0]
+            number = found[1]
             if _is_phone(number):
-                yield _note("phone-number", name, "a phone number", f"{number[:4]}…{number[-2:]}", found.start(found.lastindex or 0))
+                yield _note("phone-number", name, "a phone number", f"{number[:4]}…{number[-2:]}", found.start(1))
                 return
 
 
@@ -110,7 +111,9 @@ def _is_phone(number: str) -> bool:
     long_enough = 9 if number != digits else 11
     if not long_enough <= len(digits.lstrip("+")) <= 15 and not (digits.startswith("0") and len(digits) >= 8):
         return False
-    return not (re.search(r"000.?000", number) or re.fullmatch(r"\+[0-9]+\.[0-9]+", number) or _NOBODY.fullmatch(digits))
+    if re.search(r"000.?000|[ ()./-]{3}", number) or re.fullmatch(r"\+[0-9]+\.[0-9]+", number) or _DATE.search(number):
+        return False
+    return not _NOBODY.fullmatch(digits)
 
 
 def _accounts(text: str, name: str) -> Iterator[Problem]:

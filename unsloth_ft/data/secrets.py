@@ -43,9 +43,9 @@ _FORMATS = {
     "digitalocean": ("a DigitalOcean token", r"\bdo[opr]_v1_[0-9a-f]{64}\b"),
     "shopify": ("a Shopify token", r"\bshp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}\b"),
     "azure": ("an Azure storage key", r"\bAccountKey=[0-9A-Za-z+/]{86}=="),
-    "jwt": ("a JSON Web Token", r"\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{20,}"),
-    "pem": ("a private key", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----(?:\s|\\n)+(?:[A-Z][A-Za-z-]+: [^\n]*\s+)*[0-9A-Za-z+/=]{40,}"),
-    "url": ("a password in a URL", r"(?<![\w])[a-z][a-z0-9+.-]*://[^\s/:@?#\"'<>{}$]+:[^\s/:@?#\"'<>]+@[0-9A-Za-z.-]+"),
+    "jwt": ("a JSON Web Token", r"\beyJ[0-9A-Za-z_-]{10,400}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{20,}"),
+    "pem": ("a private key", r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY-----(?:\s|\\n)+(?:[A-Z][A-Za-z-]{2,20}: [^\n]*\n\s*)*[0-9A-Za-z+/=]{40,}"),
+    "url": ("a password in a URL", r"(?<![\w.+-])[a-z][a-z0-9+.-]{1,20}://[^\s/:@?#\"'<>{}$]{1,64}:[^\s/:@?#\"'<>]{1,200}@[0-9A-Za-z.-]+"),
 }  # fmt: skip
 _SECRET = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (_, pattern) in _FORMATS.items()))
 # One of them is in every text that the formats match.

@@ -8,11 +8,9 @@ ROUND_LENGTH_TO = 64  # tokens; matmul tiles of GPUs and of oneDNN are multiples
 LENGTH_MARGIN = 1.2  # over the 95th percentile
 
 
-def covering(length_p95: int) -> int:
-    """Tokens a row, from the 95th percentile of the rows' lengths in tokens; what the model allows is not looked at."""
-    return math.ceil(length_p95 * LENGTH_MARGIN / ROUND_LENGTH_TO) * ROUND_LENGTH_TO
-
-
-def reason(length_p95: int) -> str:
-    """Why it is that."""
-    return f"p95 of your rows is {length_p95}; ×{LENGTH_MARGIN}, rounded up"
+def recommended(length_p95: int, positions: int | None = None) -> tuple[int, str]:
+    """(tokens a row, why), from the 95th percentile of the rows' lengths and the model's positions, where it is known."""
+    wanted = math.ceil(length_p95 * LENGTH_MARGIN / ROUND_LENGTH_TO) * ROUND_LENGTH_TO
+    if positions is not None and wanted > positions:
+        return positions, f"the model's limit; p95 of your rows is {length_p95}"
+    return wanted, f"p95 of your rows is {length_p95}; ×{LENGTH_MARGIN}, rounded up"

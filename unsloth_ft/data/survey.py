@@ -35,6 +35,7 @@ class Survey:
         self.messages = Histogram()
         self.tokens = Histogram()
         self.learned_tokens = Histogram()
+        self.positions: int | None = None  # the model's max_position_embeddings, for who counts tokens to say
         self.roles: dict[str, int] = {}
         self.scripts: dict[str, Places] = {}
         self.longest = Extremes()
@@ -134,11 +135,10 @@ class Survey:
         return tuple(found)
 
     def recommended_max_seq_length(self) -> tuple[int | None, str]:
-        """(tokens, why): the plan's rule, without the model's limit; None where tokens are not counted."""
+        """(tokens, why): the plan's rule; None where tokens are not counted."""
         if not self.tokens.number:
             return None, "tokens are not counted without a tokenizer; name a recipe or a model"
-        p95 = self.tokens.percentile(95)
-        return sequence_length.covering(p95), sequence_length.reason(p95)
+        return sequence_length.recommended(self.tokens.percentile(95), self.positions)
 
     def as_json(self) -> dict[str, object]:
         """Everything surveyed, as plain values; lengths in characters unless they are called tokens."""
