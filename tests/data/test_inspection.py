@@ -208,7 +208,7 @@ def test_a_secret_in_a_tool_call_is_found():
 
 def test_the_examples_are_clean():
     folder = Path(__file__).parents[2] / "examples"
-    conversations = [row for path in sorted(folder.glob("*.jsonl")) for row in load(path).conversations]
+    conversations = load(sorted(folder.glob("*.jsonl"))).conversations
     assert len(conversations) >= 250
     assert [str(finding) for conversation in conversations for finding in inspect(conversation)] == []
 
