@@ -472,12 +472,12 @@ BAD_CONVERSATIONS: list[tuple[str, str, bytes, str]] = [
         ('faq.jsonl:1: role is "ipython"; expected system, user, assistant or tool. Rename it, or pass --set data.roles.ipython=tool.'),
     ),
     (
-        "role developer",
+        "role context",
         "faq.jsonl",
-        chat(("developer", "a"), ("user", "b"), ("assistant", "c")),
+        chat(("context", "a"), ("user", "b"), ("assistant", "c")),
         (
-            'faq.jsonl:1: role is "developer"; expected system, user, assistant or tool. Rename it, or pass --set '
-            "data.roles.developer=system."
+            'faq.jsonl:1: role is "context"; expected system, user, assistant or tool. Rename it, or pass --set '
+            "data.roles.context=system."
         ),
     ),
     (

@@ -109,6 +109,18 @@ def test_openais_older_names_are_read(saved):
     assert [str(finding) for finding in dataset.findings] == ['faq.jsonl:1: role "function" is read as tool (1 message).']
 
 
+def test_openais_newer_name_of_the_system_is_read_and_said(saved):
+    dataset = load(saved({"role": "developer", "content": "Be brief."}, ASKED, ANSWER))
+    assert dataset.conversations[0].messages[0] == Message("system", "Be brief.")
+    assert [str(finding) for finding in dataset.findings] == ['faq.jsonl:1: role "developer" is read as system (1 message).']
+
+
+def test_an_id_without_calls_means_nothing(saved):
+    written = {"role": "assistant", "content": "<tool_call>{}</tool_call>"}
+    (row,) = load(saved(ASKED, written, result(tool_call_id="\ud800"), ANSWER)).conversations
+    assert row.messages[2] == Message("tool", "dry")
+
+
 def test_sharegpts_calls_are_calls_where_they_are_json(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

@@ -61,11 +61,11 @@ def calls_in_text(text: object, place: int) -> str | None:
 def linked(messages: Sequence[Message], *, first: int) -> tuple[tuple[Message, ...], Problem | None]:
     """Messages whose calls all have ids, each tool message with the id of the call that it answers; and the first mistake in that.
 
-    Ids that the row lacks are given in order; `call00001` has the nine characters that Mistral's template asks for. Rows without
-    calls stay as they are: some write them as text. `first` numbers the first message.
+    Ids that the row lacks are given in order; `call00001` has the nine characters that Mistral's template asks for. In rows without
+    calls (some write them as text) an id means nothing, and is left out. `first` numbers the first message.
     """
     if all(message.tool_calls is None for message in messages):
-        return tuple(messages), None
+        return tuple(message if message.tool_call_id is None else replace(message, tool_call_id=None) for message in messages), None
     read: list[Message] = []
     open_calls: dict[str, int] = {}
     given = 0

@@ -13,16 +13,18 @@ from .conversation import ROLES, Message
 from .turns import turn_problem
 from .wording import kind, listed, quote
 
-# ShareGPT's names, and OpenAI's older one for a tool's result
-ALIASES = {"human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool", "function": "tool"}
+# ShareGPT's names, OpenAI's newer one for the system and its older one for a tool's result
+ALIASES = {
+    "human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool", "developer": "system", "function": "tool",
+}  # fmt: skip
 _NEAR_ROLES = {
     "bot": "assistant", "model": "assistant", "ai": "assistant", "chatbot": "assistant", "chatgpt": "assistant", "agent": "assistant",
     "claude": "assistant", "llm": "assistant", "answer": "assistant", "customer": "user", "prompter": "user", "question": "user",
-    "client": "user", "developer": "system", "context": "system", "ipython": "tool",
+    "client": "user", "context": "system", "ipython": "tool",
 }  # fmt: skip
 _CALL_KEYS = ("tool_calls", "function_call")
 # Keys of a message that other trainers act on and this one does not: said, never silent.
-_UNUSED_KEYS = ("train", "loss", "reasoning_content", "thinking", "name")
+_UNUSED_KEYS = ("train", "loss", "reasoning_content", "thinking", "name", "refusal", "audio")
 
 Count = Callable[[str, str], None]
 
