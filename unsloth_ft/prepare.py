@@ -139,7 +139,14 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     if not request.gpu:
         hardware.pin(machine)
     backend_of(request, machine, None)  # refuses what can't run here before anything is fetched
-    dataset = data.load(request.data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
+    dataset = data.load(
+        request.data,
+        columns=recipe.data.columns,
+        roles=recipe.data.roles,
+        offline=request.offline,
+        eval_paths=request.eval_data,
+        allow_leak=recipe.data.allow_leak,
+    )
     train, held_out, held_out_from, found = _held_out(request, dataset)
     mixed, more = _mixed(request, train, held_out)
     train, found = (*train, *(row for part in mixed for row in part.rows)), [*found, *more]
@@ -267,12 +274,8 @@ def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, .
             f"{recipe.data.held_out:.0%} of the rows, split by question with seed {recipe.train.seed}",
             warnings,
         )
-    evaluation = data.load(request.eval_data, columns=recipe.data.columns, roles=recipe.data.roles, offline=request.offline)
-    leaks = data.collected(data.leaks(dataset.conversations, evaluation.conversations, allow_leak=recipe.data.allow_leak))
-    leaks.raise_errors()
-    warnings += [*evaluation.findings.of("warning").lines, *leaks.of("warning").lines]
-    names = ", ".join(Path(file.path).name for file in evaluation.files)
-    return dataset.conversations, evaluation.conversations, names, warnings
+    names = ", ".join(Path(file.path).name for file in dataset.eval_files)
+    return dataset.conversations, dataset.held_out, names, warnings
 
 
 def _mixed(

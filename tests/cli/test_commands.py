@@ -21,7 +21,7 @@ SURFACE = {
     "run": f"{TRAINING} --dry-run --export --out --probe",
     "resume": "NAME --json --offline",
     "plan": f"{TRAINING} --export --gpu --probe",
-    "data check": "FILES --eval-data --json --offline --report --set",
+    "data check": "FILES --eval-data --json --model --offline --recipe --report --set",
     "data preview": "FILE --json --model --offline --recipe --rows --set",
     "data fix": "FILES --changes --drop --drop-contradictions --encoding --eval-data --json --offline --out --set",
     "data split": "FILES --json --offline --out --rows --seed --set --share",

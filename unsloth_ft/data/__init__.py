@@ -36,16 +36,35 @@ __all__ = [
 ]
 
 
-def load(paths: Paths, *, columns: Mapping[str, str] = NOTHING, roles: Mapping[str, str] = NOTHING, offline: bool = False) -> Dataset:
+def load(
+    paths: Paths,
+    *,
+    columns: Mapping[str, str] = NOTHING,
+    roles: Mapping[str, str] = NOTHING,
+    offline: bool = False,
+    eval_paths: Paths = (),
+    allow_leak: bool = False,
+) -> Dataset:
     """The conversations of one or more files (or `hf://` datasets), all of them good; the files are examined on the way.
 
-    `columns` and `roles` as `examine` has them. Raises: UserError with the first mistakes of every kind and their lines,
-    MachineError when the machine can't read it.
+    Everything is as `examine` has it. Raises: UserError with the first mistakes of every kind and their lines, MachineError when the
+    machine can't read it.
     """
     conversations: list[Conversation] = []
-    examination = examine(paths, columns=columns, roles=roles, offline=offline, take=conversations.append)
-    examination.findings.raise_errors()
-    return Dataset(tuple(conversations), examination.findings, examination.shape, examination.files)
+    held_out: list[Conversation] = []
+    examination = examine(
+        paths,
+        columns=columns,
+        roles=roles,
+        offline=offline,
+        eval_paths=eval_paths,
+        allow_leak=allow_leak,
+        take=conversations.append,
+        take_held_out=held_out.append,
+    )
+    found = examination.findings
+    found.raise_errors()
+    return Dataset(tuple(conversations), found, examination.shape, examination.files, tuple(held_out), examination.eval_files)
 
 
 def check(

@@ -30,13 +30,16 @@ class FileFacts:
 class Dataset:
     """Conversations in the files' order, without errors; `findings` keeps the warnings and notes.
 
-    `shape` names the row shape ('messages', 'question/answer' …), several joined by ' + ' when files differ.
+    `shape` names the row shape ('messages', 'question/answer' …), several joined by ' + ' when files differ. `held_out` are the rows of
+    `eval_files`, where such are given.
     """
 
     conversations: tuple[Conversation, ...]
     findings: Findings
     shape: str
     files: tuple[FileFacts, ...]
+    held_out: tuple[Conversation, ...] = ()
+    eval_files: tuple[FileFacts, ...] = ()
 
     @cached_property
     def sha256(self) -> str:

@@ -42,13 +42,14 @@ def examine(
     eval_paths: Paths = (),
     allow_leak: bool = False,
     take: Take | None = None,
+    take_held_out: Take | None = None,
     processes: int = 1,
 ) -> Examination:
     """Everything that can be said of the files (or `hf://` datasets) without a model.
 
     `columns` maps a standard name to the file's own (`{"question": "q"}`), `roles` a role of the file to a standard one
-    (`{"bot": "assistant"}`). `take` is given every good row of `paths`, in order; `processes` share large files, unless rows are to be
-    taken. What is found doesn't depend on their number. Raises: UserError for what is no row's mistake, MachineError when the machine
+    (`{"bot": "assistant"}`). `take` is given every good row of `paths`, in order, and `take_held_out` those of `eval_paths`. `processes` share
+    large files, unless rows are to be taken. What is found doesn't depend on their number. Raises: UserError for what is no row's mistake, MachineError when the machine
     can't read a file.
     """
     check_columns(columns)
@@ -58,7 +59,7 @@ def examine(
     reading = Reading([*files, *held_out_files], dict(columns), dict(roles), offline=offline, processes=processes)
     found = Collector()
     training = reading.read(range(len(files)), found, take, learn=True)
-    held_out = reading.read(range(len(files), len(files) + len(held_out_files)), found, None, learn=False)
+    held_out = reading.read(range(len(files), len(files) + len(held_out_files)), found, take_held_out, learn=False)
     across = Across([*files, *held_out_files], reading.questions)
     rows = training.index.rows
     compared = across.within(rows)

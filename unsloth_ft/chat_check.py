@@ -1,0 +1,67 @@
+"""What a check can say once a tokenizer is known: rows that its chat template refuses, lengths in tokens, rows that are too long."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import replace
+
+from unsloth_ft.chat import TOGETHER, Chat
+from unsloth_ft.data import Conversation, Examination, Finding
+from unsloth_ft.data.findings import Collector
+from unsloth_ft.errors import UserError
+from unsloth_ft.plan_values import DataFacts
+
+
+class TokenCheck:
+    """Takes rows as they are read and holds 16 bytes of each: its length, what is learned of it, its file and line."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._waiting: list[Conversation] = []
+        self._found = Collector()
+        self._files: dict[str, int] = {}
+        self._tokens, self._learned = array("i"), array("i")
+        self._file, self._line = array("i"), array("i")
+
+    def take(self, conversation: Conversation) -> None:
+        """One more row."""
+        self._waiting.append(conversation)
+        if len(self._waiting) == TOGETHER:
+            self._encode()
+
+    def facts(self) -> DataFacts | None:
+        """The lengths of the rows that could be encoded; None where there is none."""
+        self._encode()
+        ordered = sorted(self._tokens)
+        if not ordered:
+            return None
+        p50, p95 = (ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 95))
+        return DataFacts(len(ordered), held_out_rows=0, length_p50=p50, length_p95=p95, length_max=ordered[-1])
+
+    def added_to(self, examination: Examination, *, max_seq_length: int, reason: str) -> Examination:
+        """The examination with what is known of tokens; `reason` says why rows may not be longer."""
+        self._encode()
+        files = list(self._files)
+        for file, line, tokens, learned in zip(self._file, self._line, self._tokens, self._learned, strict=True):
+            examination.survey.add_tokens(f"{files[file]}:{line}", tokens, learned)
+            if tokens > max_seq_length:
+                self._found.add(_too_long(files[file], line, tokens, max_seq_length, reason))
+        return replace(examination, findings=examination.findings + self._found.findings())
+
+    def _encode(self) -> None:
+        for conversation, row in zip(self._waiting, self._chat.encode_all(self._waiting), strict=True):
+            if isinstance(row, UserError):
+                message = str(row).removeprefix(f"{conversation.where}: ")
+                self._found.add(Finding(conversation.file, conversation.line, "error", "chat-template", message))
+                continue
+            self._tokens.append(len(row.input_ids))
+            self._learned.append(row.learned)
+            self._file.append(self._files.setdefault(conversation.file, len(self._files)))
+            self._line.append(conversation.line)
+        self._waiting = []
+
+
+def _too_long(file: str, line: int, tokens: int, max_seq_length: int, reason: str) -> Finding:
+    found = f"{tokens:,} tokens; max_seq_length is {max_seq_length:,} ({reason})"
+    way_out = f"It is cut behind the last whole answer that fits, or left out. Shorten it, or pass --set max_seq_length={tokens}"
+    return Finding(file, line, "warning", "too-long", f"{found}. {way_out}.")
