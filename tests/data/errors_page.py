@@ -14,6 +14,7 @@ from tests.data.bad_syntax import BAD_SYNTAX
 from tests.data.bad_tables import BAD_TABLES
 from tests.data.near_misses import NEAR_MISSES
 from tests.data.test_good_files import GOOD_FILES
+from tests.data.texts import BAD_TEXTS, NOTES
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-errors.md"
 SECTIONS = (
@@ -30,6 +31,9 @@ and writes nothing. Files, and the messages they must give, stand in `tests/data
 `make data-errors`, and a test fails when it is stale. After it come the files that look wrong and are right.
 """
 
+TEXTS = """What is inside the texts stops no run: warnings are recorded, notes are for a person to judge. The texts stand in `tests/data/texts.py`,
+and beside them those that only look so: other scripts, emoji, code, formulas, addresses of the web, numbers, placeholders of keys."""
+
 
 def page() -> str:
     """The whole page."""
@@ -37,6 +41,8 @@ def page() -> str:
     for title, cases in SECTIONS:
         parts.append(f"\n## {title} ({len(cases)})\n\n| file | what is said |\n|---|---|\n")
         parts += [f"| {_cell(name)} | {_code(message)} |\n" for name, _, _, message in cases]
+    parts.append(f"\n## Read, and spoken of ({len(BAD_TEXTS)})\n\n{TEXTS}\n\n| kind | what the answer is said to hold |\n|---|---|\n")
+    parts += [f"| {'note' if code in NOTES else 'warning'}: {code} | {_code(message)} |\n" for _, code, message in BAD_TEXTS]
     parts.append(f"\n## Right, though it looks wrong ({len(NEAR_MISSES) + len(GOOD_FILES)})\n\n")
     parts.append(
         "Their texts arrive exactly as they were written, and those of `tests/data/near_misses.py` without a word of any kind.\n\n"

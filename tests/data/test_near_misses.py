@@ -12,7 +12,6 @@ from unsloth_ft.data import examine
 # Good files of the other table that something is rightly said about
 SAID = {
     "brackets in an array's text",
-    "raw Unicode line separators",
     "code with braces",
     "empty system message",
     "a user who says None",

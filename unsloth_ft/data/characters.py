@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from .content import Problem
 from .wording import count, quote
 
-# C0 but for tab, line feed and a carriage return before a line feed; DEL; C1.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+# C0 but for tab, line feed and a carriage return before a line feed; DEL; C1 but for U+0085, which ends a line as U+2028 does.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|\r(?!\n)")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
 _REPLACEMENT = re.compile("(?<![\"'`])\ufffd+(?![\"'`])")  # quoted alone it is spoken of
 
