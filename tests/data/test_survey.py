@@ -87,6 +87,13 @@ def test_lengths_are_of_characters_and_tokens_where_they_are_given():
     assert facts["recommended_max_seq_length"] == {"value": 512, "reason": "p95 of your rows is 402; ×1.2, rounded up"}
 
 
+def test_no_longer_rows_are_recommended_than_the_model_has_positions():
+    survey = Survey()
+    survey.add_tokens("faq.jsonl:1", 402, 9)
+    survey.positions = 256
+    assert survey.recommended_max_seq_length() == (256, "the model's limit; p95 of your rows is 402")
+
+
 def test_without_tokens_no_length_is_guessed():
     assert surveyed("Because.").recommended_max_seq_length() == (
         None,

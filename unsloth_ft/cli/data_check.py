@@ -120,6 +120,7 @@ def _with_tokens(found: Examination, tokens: TokenCheck, recipe: Recipe, facts: 
     """By the length that a run of these rows would take."""
     from unsloth_ft.plan import max_seq_length
 
+    found.survey.positions = facts.max_position_embeddings
     lengths = tokens.facts()
     if lengths is None:
         return tokens.added_to(found, max_seq_length=facts.max_position_embeddings, reason="the model's limit")
