@@ -21,45 +21,47 @@ class Card:
     """One kind of card.
 
     `memory_mib` as nvidia-smi reports it, with ECC where it is on as delivered. `teraflops`: of a dense matrix product in bfloat16, or
-    float16 below SM 8.0, summed in float32; None: the vendor doesn't say.
+    float16 below SM 8.0, summed in float32.
     """
 
     name: str
     memory_mib: int
     compute_capability: tuple[int, int]
-    teraflops: float | None
+    teraflops: float
 
     @property
     def gpu(self) -> Gpu:
         return Gpu(self.name, self.memory_mib * MIB, self.compute_capability)
 
 
-# Rates: NVIDIA's data sheets (T4, V100, A10, A100, L4, L40S, H100, H200, RTX A6000, RTX 6000 Ada) without sparsity, and its architecture
-# white papers (GA102, AD102, Blackwell RTX), "FP16 with FP32 accumulate", for GeForce cards, which run it at half speed.
+# Rates without sparsity, from the data sheet or architecture white paper that a line names ("FP16 with FP32 accumulate", at half speed on
+# GeForce cards). All of them are what SMs, operations a clock and boost clock come to, within 1.3 % (tests/test_cards.py); "counted" are
+# rates that the vendor gives only in that form. Memory: from outputs of nvidia-smi.
 CARDS = {
-    "t4": Card("NVIDIA T4", 15360, (7, 5), 65),
-    "v100": Card("NVIDIA V100 16 GB", 16384, (7, 0), 125),
-    "v10032gb": Card("NVIDIA V100 32 GB", 32768, (7, 0), 125),
-    "rtx3060": Card("NVIDIA GeForce RTX 3060", 12288, (8, 6), None),
-    "rtx3070": Card("NVIDIA GeForce RTX 3070", 8192, (8, 6), 40.6),
-    "rtx3080": Card("NVIDIA GeForce RTX 3080", 10240, (8, 6), 59.5),
-    "rtx3090": Card("NVIDIA GeForce RTX 3090", 24576, (8, 6), 71),
-    "rtx4060": Card("NVIDIA GeForce RTX 4060", 8188, (8, 9), None),
-    "rtx4060ti16gb": Card("NVIDIA GeForce RTX 4060 Ti 16 GB", 16380, (8, 9), None),
-    "rtx4070": Card("NVIDIA GeForce RTX 4070", 12282, (8, 9), None),
-    "rtx4080": Card("NVIDIA GeForce RTX 4080", 16376, (8, 9), 97.5),
-    "rtx4090": Card("NVIDIA GeForce RTX 4090", 24564, (8, 9), 165.2),
-    "rtx5090": Card("NVIDIA GeForce RTX 5090", 32607, (12, 0), 209.5),
-    "rtxa6000": Card("NVIDIA RTX A6000", 49140, (8, 6), 154.8),
-    "rtx6000ada": Card("NVIDIA RTX 6000 Ada", 49140, (8, 9), 364.2),
-    "l4": Card("NVIDIA L4", 23034, (8, 9), 121),
-    "l40s": Card("NVIDIA L40S", 46068, (8, 9), 362),
-    "a10": Card("NVIDIA A10", 23028, (8, 6), 125),
-    "a100": Card("NVIDIA A100 40 GB", 40960, (8, 0), 312),
-    "a10080gb": Card("NVIDIA A100 80 GB", 81920, (8, 0), 312),
-    "h100": Card("NVIDIA H100 80 GB", 81559, (9, 0), 989.5),
-    "h100pcie": Card("NVIDIA H100 PCIe 80 GB", 81559, (9, 0), 756),
-    "h200": Card("NVIDIA H200", 143771, (9, 0), 989.5),
+    "t4": Card("NVIDIA T4", 15360, (7, 5), 65),  # T4 data sheet, mixed precision
+    "v100": Card("NVIDIA V100 16 GB", 16384, (7, 0), 125),  # V100 data sheet, NVLink
+    "v10032gb": Card("NVIDIA V100 32 GB", 32768, (7, 0), 125),  # V100 data sheet, NVLink
+    "v100pcie": Card("NVIDIA V100 PCIe 16 GB", 16384, (7, 0), 112),  # V100 data sheet, PCIe
+    "rtx3060": Card("NVIDIA GeForce RTX 3060", 12288, (8, 6), 25.5),  # counted: 28 SMs at 1.777 GHz
+    "rtx3070": Card("NVIDIA GeForce RTX 3070", 8192, (8, 6), 40.6),  # GA102 white paper, appendix A
+    "rtx3080": Card("NVIDIA GeForce RTX 3080", 10240, (8, 6), 59.5),  # GA102 white paper
+    "rtx3090": Card("NVIDIA GeForce RTX 3090", 24576, (8, 6), 71),  # GA102 white paper, appendix A
+    "rtx4060": Card("NVIDIA GeForce RTX 4060", 8188, (8, 9), 30.2),  # counted: 24 SMs at 2.46 GHz
+    "rtx4060ti16gb": Card("NVIDIA GeForce RTX 4060 Ti 16 GB", 16380, (8, 9), 44.1),  # counted: 34 SMs at 2.535 GHz
+    "rtx4070": Card("NVIDIA GeForce RTX 4070", 12282, (8, 9), 58.3),  # counted: 46 SMs at 2.475 GHz
+    "rtx4080": Card("NVIDIA GeForce RTX 4080", 16376, (8, 9), 97.5),  # Ada white paper, appendix A
+    "rtx4090": Card("NVIDIA GeForce RTX 4090", 24564, (8, 9), 165.2),  # Ada white paper, appendix A
+    "rtx5090": Card("NVIDIA GeForce RTX 5090", 32607, (12, 0), 209.5),  # RTX Blackwell white paper, appendix A
+    "rtxa6000": Card("NVIDIA RTX A6000", 49140, (8, 6), 154.8),  # GA102 white paper, appendix C; ECC is off as delivered
+    "rtx6000ada": Card("NVIDIA RTX 6000 Ada", 49140, (8, 9), 364.2),  # RTX 6000 Ada data sheet: 1,457 in FP8 with sparsity
+    "l4": Card("NVIDIA L4", 23034, (8, 9), 121),  # L4 data sheet: 242 with sparsity
+    "l40s": Card("NVIDIA L40S", 46068, (8, 9), 362),  # L40S data sheet: 362.05
+    "a10": Card("NVIDIA A10", 23028, (8, 6), 125),  # A10 data sheet
+    "a100": Card("NVIDIA A100 40 GB", 40960, (8, 0), 312),  # A100 data sheet, PCIe and SXM alike
+    "a10080gb": Card("NVIDIA A100 80 GB", 81920, (8, 0), 312),  # A100 data sheet, PCIe and SXM alike
+    "h100": Card("NVIDIA H100 80 GB", 81559, (9, 0), 989.5),  # H100 data sheet, SXM: 1,979 with sparsity
+    "h100pcie": Card("NVIDIA H100 PCIe 80 GB", 81559, (9, 0), 756),  # H100 data sheet, PCIe: 1,513 with sparsity
+    "h200": Card("NVIDIA H200", 143771, (9, 0), 989.5),  # H200 data sheet, SXM: 1,979 with sparsity
 }
 
 
