@@ -42,7 +42,7 @@ class Point:
     backend: str
     dtype: str
     checkpointing: str
-    """none, layers or unsloth."""
+    """none, layers, unsloth or first N layers."""
     load_in_4bit: bool
     recipe: str
     layers: int
@@ -51,8 +51,10 @@ class Point:
     length: int
 
     @property
-    def gradient_checkpointing(self) -> str | bool:
-        return {"none": False, "layers": True}.get(self.checkpointing, "unsloth")
+    def gradient_checkpointing(self) -> str | bool | int:
+        """The reverse of checkpointing_name."""
+        known: dict[str, str | bool] = {"none": False, "layers": True, "unsloth": "unsloth"}
+        return known[self.checkpointing] if self.checkpointing in known else int(self.checkpointing.split()[1])
 
 
 # Whose shapes, and how many of its layers. Different widths against each other tell hidden from intermediate size, different layers what
@@ -68,17 +70,17 @@ SHAPES = {
 RANKS = (8, 64)
 
 
-def grid(device: str, backends: Sequence[str], dtypes: Sequence[str]) -> Iterator[Point]:
+def grid(device: str, backends: Sequence[str], dtypes: Sequence[str], *, selective: bool = False) -> Iterator[Point]:
     """A part of the full grid in which every value of each setting meets every model, and every shape (a Latin square).
 
-    What comes first covers every backend and way of checkpointing, so that a grid that is broken off can be fitted too.
+    `selective`: the first half of the layers is checkpointed, in place of none or all. What comes first covers every backend and way of checkpointing, so that a grid that is broken off can be fitted too.
     """
     for turn in range(3):
         for at, (recipe, layers) in enumerate(MODELS[device]):
             rows, length = SHAPES[device][(at + 2 * turn) % len(SHAPES[device])]
             for dtype in dtypes:
                 for backend in backends:
-                    for way in ways(backend, device):
+                    for way in (checkpointing_name(layers // 2),) if selective else ways(backend, device):
                         yield Point(backend, dtype, way, turn == 1, recipe, layers, RANKS[(at + turn) % 2], rows, length)
 
 
@@ -134,13 +136,14 @@ def as_json(point: Point, work: Work, found: Probe) -> dict[str, Any]:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON file; points that it has are kept.")
 @click.option("--backend", "backends", multiple=True, type=click.Choice(NAMES), default=NAMES, show_default=True)
 @click.option("--dtype", "dtypes", multiple=True, default=("bfloat16",), show_default=True)
+@click.option("--selective", is_flag=True, help="Checkpoint the first half of the layers, in place of none or all.")
 @click.option("--most", type=int, help="Stop after so many new points.")
-def main(out: Path, backends: tuple[str, ...], dtypes: tuple[str, ...], most: int | None) -> None:
+def main(out: Path, backends: tuple[str, ...], dtypes: tuple[str, ...], selective: bool, most: int | None) -> None:
     machine = hardware.detect()
     device = "cuda" if machine.gpu else "cpu"
     known = json.loads(out.read_text(encoding="utf-8"))["points"] if out.is_file() else []
     told = {"grid_format": 1, "date": str(date.today()), "device": device, "machine": machine.summary, "versions": versions(), "points": known}
-    left = [point for point in grid(device, backends, dtypes) if asdict(point) not in [entry["point"] for entry in known]]
+    left = [point for point in grid(device, backends, dtypes, selective=selective) if asdict(point) not in [entry["point"] for entry in known]]
     with tempfile.TemporaryDirectory() as scratch:
         for number, point in enumerate(left[:most], 1):
             folder = Path(scratch) / f"{point.recipe}-{point.layers}"

@@ -175,6 +175,10 @@ def test_names_with_dots_reach_columns_roles_and_template_arguments():
     ("setting", "said"),
     [
         ("lora.r=true", "lora.r is true; expected a number."),
+        (
+            "train.gradient_checkpointing=0",
+            "train.gradient_checkpointing is 0; expected true, false, unsloth, or a number of layers from 1.",
+        ),
         ("lora.r=1.5", "lora.r is 1.5; input should be a valid integer, got a number with a fractional part."),
         ("lora.r=x", "lora.r is 'x'; input should be a valid integer, unable to parse string as an integer."),
         ("train.max_steps=-2", "train.max_steps is -2; expected 1 or more, or -1 for as many as the epochs have."),

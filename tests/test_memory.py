@@ -159,6 +159,27 @@ def test_checkpointing_never_takes_more_than_none(kind: tuple[str, str, str]):
         assert estimate(replace(base, gradient_checkpointing=True)).phase(TRAINING).bytes <= without
 
 
+SELECTIVE = [(backend, device) for backend in ("fused", "peft") for device in ("cpu", "cuda") if (backend, device) != ("fused", "cuda")]
+
+
+@pytest.mark.parametrize(("backend", "device"), SELECTIVE)
+def test_each_layer_more_that_is_checkpointed_takes_less_or_as_much(backend: str, device: str):
+    """From none to all of them, in every phase; it never takes less than with all."""
+    for model, four_bit, rows, length in product((SMOLLM2, LLAMA), (False, True), (1, 8), (512, 4096)):
+        base = work(model=model, backend=backend, device=device, load_in_4bit=four_bit, training=Batch.padded(rows, length))
+        ways = [False, *range(1, model.num_hidden_layers), True]
+        found = [estimate(replace(base, gradient_checkpointing=way)).phase(TRAINING).bytes for way in ways]
+        assert found == sorted(found, reverse=True) and found[0] > found[len(found) // 2] > found[-1]
+
+
+def test_what_is_kept_of_a_checkpointed_layer_and_of_one_that_is_not_are_counted_apart():
+    base = work(model=SMOLLM2, backend="fused", device="cpu", load_in_4bit=False, training=Batch.padded(8, 2048))
+    none, some = parts(base), parts(replace(base, gradient_checkpointing=12))
+    once = fit_for("fused", "cpu", "bfloat16", False).once * 8 * 2048 * 576
+    assert some["activations"] - once == pytest.approx((none["activations"] - once) * 18 / 30, rel=1e-6)
+    assert some["checkpoints"] == int(fit_for("fused", "cpu", "bfloat16", True).kept * 8 * 2048 * 12 * 576)
+
+
 # What is fitted
 
 

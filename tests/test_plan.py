@@ -370,12 +370,14 @@ def test_checkpointing_is_done_only_where_the_step_does_not_fit_without_it():
 
     assert said(small(24).gradient_checkpointing) == (False, "the training step fits without it: 8.7 of 19.2 GiB")
     assert said(small(24).per_device_train_batch_size) == (1, "the fastest that fits; the training step takes 8.7 of 19.2 GiB")
-    assert said(small(12).gradient_checkpointing) == (True, "transformers'; without it the same step would take 62.4 of 9.6 GiB")
+    assert said(small(12).gradient_checkpointing) == (12, "of 30 layers the first 12, as few as fit; without it the same step would take 8.7 of 9.6 GiB")
+    assert said(small(3).gradient_checkpointing) == (True, "transformers'; without it the same step would take 8.7 of 2.4 GiB")
 
 
 def test_on_a_card_each_backend_has_its_own_checkpointing():
     assert plan(hardware=T4).gradient_checkpointing.value == "unsloth"
-    assert plan(hardware=T4, backend=PEFT).gradient_checkpointing.value is True
+    assert plan(hardware=T4, backend=PEFT).gradient_checkpointing.value == 27
+    assert plan("lora.r=128", hardware=replace(CPU, gpus=(Gpu("a card", 12 * GIB, (8, 6)),)), backend=PEFT).gradient_checkpointing.value is True
 
 
 def test_checkpointing_that_is_asked_for_is_taken_as_far_as_the_backend_has_it():

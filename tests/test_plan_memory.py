@@ -9,9 +9,13 @@ import pytest
 from tests.test_plan import CPU, FAQ, LLAMA, PEFT, RTX_4090, SMALL, T4, UNSLOTH, plan, recipe
 from unsloth_ft.errors import MachineError
 from unsloth_ft.hardware import GIB, Gpu
+from unsloth_ft.memory import estimate
 from unsloth_ft.order import largest_micro_batch_tokens
-from unsloth_ft.plan import Plan, resolve
+from unsloth_ft.plan import Decision, Plan, resolve
 from unsloth_ft.plan_memory import cost, longest_that_fits, most_rows_that_fit, next_tries
+
+
+FUSED = Decision("fused", "no GPU")
 
 
 def card(gibibytes: float) -> object:
@@ -73,6 +77,51 @@ def test_what_is_set_by_hand_is_obeyed_and_warned_of_when_it_does_not_fit():
     ways = "--set train.per_device_train_batch_size=1, or --set train.gradient_checkpointing=unsloth, or a card of 32 GiB."
     assert warning.endswith(f", as it is set by hand. What would fit: {ways}")
     assert plan("train.gradient_checkpointing=false", hardware=replace(CPU, gpus=(Gpu("an H200", 141 * GIB, (9, 0)),))).warnings == ()
+
+
+def without_gpu(gibibytes: int, *settings: str, backend: Decision[str] = FUSED) -> Plan:
+    hardware = replace(CPU, memory_bytes=gibibytes * GIB)
+    return plan("max_seq_length=4096", "load_in_4bit=false", *settings, length_max=4096, hardware=hardware, model=SMALL, backend=backend)
+
+
+@pytest.mark.parametrize("backend", [FUSED, PEFT], ids=lambda decision: decision.value)
+def test_as_few_layers_are_checkpointed_as_fit(backend: Decision[str]):
+    found = without_gpu(8, backend=backend)
+    first, fitting = found.gradient_checkpointing.value, found.fitting
+    assert 1 <= first < 30 and fitting.fits
+    assert found.gradient_checkpointing.reason.startswith(f"of 30 layers the first {first}, as few as fit; without it the same step would take ")
+    assert not estimate(replace(fitting.work, gradient_checkpointing=first - 1 or False)).needed_bytes <= fitting.available_bytes
+    assert fitting.as_json()["checkpointing"] == f"first {first} layers"
+
+
+def test_more_memory_never_means_more_checkpointed_layers():
+    found = [without_gpu(size).fitting.work for size in range(6, 17)]
+    assert [cost(work, 8) for work in found] == sorted((cost(work, 8) for work in found), reverse=True)
+    ones = [work.checkpointed_layers for work in found if work.training.rows == 1]
+    assert ones == sorted(ones, reverse=True) and ones[0] > 0 == ones[-1]
+
+
+def test_on_a_card_unsloth_checkpoints_all_layers_or_none():
+    assert {type(plan(hardware=card(size)).gradient_checkpointing.value) for size in (10, 12, 16, 20, 24, 80)} == {bool, str}
+
+
+@pytest.mark.parametrize(
+    ("asked", "backend", "said"),
+    [
+        (7, FUSED, (7, "recipe; the first 7 of 30 layers")),
+        (1, PEFT, (1, "recipe; the first 1 of 30 layers")),
+        (30, FUSED, (True, "the model has 30 layers; the recipe says 30")),
+        (7, Decision("unsloth", "on the CPU"), (True, "the unsloth backend checkpoints all layers or none; the recipe says 7")),
+    ],
+)
+def test_a_number_of_layers_that_is_set_by_hand_is_obeyed_as_far_as_there_are(asked: int, backend: Decision[str], said: tuple):
+    found = without_gpu(24, f"train.gradient_checkpointing={asked}", backend=backend).gradient_checkpointing
+    assert (found.value, found.reason) == said and type(found.value) is type(said[0])
+
+
+def test_when_memory_ran_out_with_some_layers_checkpointed_all_are_next():
+    flags = [flags for flags, _ in next_tries(without_gpu(24, "train.gradient_checkpointing=7").fitting.work, 8)]
+    assert any("train.gradient_checkpointing=true" in each for each in flags)
 
 
 def test_an_optimizer_in_8_bits_is_taken_only_where_memory_needs_it():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from unsloth_ft.hardware import MIB
-from unsloth_ft.memory_fit import Fit, fit_for
+from unsloth_ft.memory_fit import Fit, first_layers, fit_for
 from unsloth_ft.model_facts import ModelFacts
 
 VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -72,7 +72,8 @@ class Work:
     r: int
     target_modules: tuple[str, ...]
     optim: str
-    gradient_checkpointing: str | bool
+    gradient_checkpointing: str | bool | int
+    """False, True (all layers), "unsloth", or so many layers from the first."""
     training: Batch
     evaluation: Batch
     answers: Batch
@@ -84,6 +85,14 @@ class Work:
     def own_checkpointing(self) -> str | bool:
         """What the backend checkpoints with, where anything is."""
         return "unsloth" if self.backend == "unsloth" and self.device == "cuda" else True
+
+    @property
+    def checkpointed_layers(self) -> int:
+        """Layers that keep nothing but their input for the backward pass."""
+        layers, first = self.model.num_hidden_layers, first_layers(self.gradient_checkpointing)
+        if first is not None:
+            return min(first, layers)
+        return layers if self.gradient_checkpointing else 0
 
     @property
     def adapter_parameters(self) -> int:
@@ -168,7 +177,20 @@ class Estimate:
 
 def estimate(work: Work, fit: Fit | None = None) -> Estimate:
     """The peaks of this work, in the order of a run's phases. `fit`: another than the one for this backend and device."""
-    fit = fit or fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
+    if fit is None and first_layers(work.gradient_checkpointing) is not None:
+        return _selective(work)
+    return _estimate(work, fit or fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing))
+
+
+def _selective(work: Work) -> Estimate:
+    """Where only the first layers are checkpointed. Never less than where all are: the backward pass forms them again one at a time too."""
+    fit = fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
+    some, all_layers = _estimate(work, fit), estimate(replace(work, gradient_checkpointing=True))
+    larger = (max(pair, key=lambda phase: phase.bytes) for pair in zip(some.phases, all_layers.phases))
+    return Estimate(tuple(replace(phase, bound=own.bound) for phase, own in zip(larger, some.phases)), some.basis)
+
+
+def _estimate(work: Work, fit: Fit) -> Estimate:
     on_card = work.device == "cuda"
     phases = [
         Phase("load", (*_begun(fit, work, fit.begun), *_loading(fit, work), _adapter(work, gradients=False)[0]), fit.bound),
@@ -249,11 +271,11 @@ def _widths(fit: Fit, work: Work) -> float:
 def _step(fit: Fit, work: Work) -> tuple[Part, ...]:
     """What a forward and backward pass holds at its peak."""
     model, batch = work.model, work.training
-    checkpointed = bool(work.gradient_checkpointing)
-    layers = 1 if checkpointed else model.num_hidden_layers
+    # Of the checkpointed ones one at a time is formed again; by then those behind it are gone.
+    layers = max(1, model.num_hidden_layers - work.checkpointed_layers)
     # Unsloth's own checkpointing puts what it keeps into host memory.
-    on_device = checkpointed and not (work.gradient_checkpointing == "unsloth" and work.device == "cuda")
-    kept = fit.kept * batch.tokens * model.num_hidden_layers * model.hidden_size if on_device else 0
+    on_device = not (work.gradient_checkpointing == "unsloth" and work.device == "cuda")
+    kept = fit.kept * batch.tokens * work.checkpointed_layers * model.hidden_size if on_device else 0
     parts = (
         Part("activations", int(layers * batch.tokens * _widths(fit, work) + fit.once * batch.tokens * model.hidden_size)),
         Part("checkpoints", int(kept)),

@@ -87,8 +87,15 @@ def fits(file: Path = FILE) -> tuple[Fit, ...]:
     return tuple(Fit(**values) for values in json.loads(file.read_text(encoding="utf-8"))["fits"])
 
 
-def fit_for(backend: str, device: str, dtype: str, gradient_checkpointing: str | bool) -> Fit:
-    """The fit for this work, or the nearest one, which says that it stands in: same checkpointing, then precision, then backend."""
+def fit_for(backend: str, device: str, dtype: str, gradient_checkpointing: str | bool | int) -> Fit:
+    """The fit for this work, or the nearest one, which says that it stands in: same checkpointing, then precision, then backend.
+
+    Where only the first layers are checkpointed: the fit without checkpointing, with what a checkpointed layer keeps of the other one.
+    """
+    if first_layers(gradient_checkpointing) is not None:
+        without, of_all = (fit_for(backend, device, dtype, way) for way in (False, True))
+        bounds = {name: max(getattr(without, name), getattr(of_all, name)) for name in ("bound", "evaluated_bound")}
+        return replace(without, kept=of_all.kept, points=without.points + of_all.points, **bounds)
     way = checkpointing_name(gradient_checkpointing)
     asked = (device, way, _width(dtype), backend)
 
@@ -101,8 +108,16 @@ def fit_for(backend: str, device: str, dtype: str, gradient_checkpointing: str |
     return replace(found, bound=found.bound + FOREIGN, evaluated_bound=found.evaluated_bound + FOREIGN, stands_in_for=f"{backend}, {dtype}, checkpointing {way}")
 
 
-def checkpointing_name(gradient_checkpointing: str | bool) -> str:
-    """False, True, "unsloth" as none, layers, unsloth."""
+def first_layers(gradient_checkpointing: str | bool | int) -> int | None:
+    """How many layers from the first are checkpointed, where that is given as a number; True (all of them) is none, though Python says 1."""
+    return None if isinstance(gradient_checkpointing, (bool, str)) else gradient_checkpointing
+
+
+def checkpointing_name(gradient_checkpointing: str | bool | int) -> str:
+    """False, True, "unsloth", 12 as none, layers, unsloth, first 12 layers."""
+    first = first_layers(gradient_checkpointing)
+    if first is not None:
+        return f"first {first} layers"
     return {False: "none", True: "layers"}.get(gradient_checkpointing, "unsloth")
 
 

@@ -33,7 +33,7 @@ class Fits:
     """What fits with one way of holding the base and of checkpointing. 0: nothing."""
 
     load_in_4bit: bool
-    gradient_checkpointing: str | bool
+    gradient_checkpointing: str | bool | int
     longest_tokens: int
     """Of a row alone."""
     most_rows: int
@@ -91,7 +91,7 @@ def what_fits(work: Work, room: int) -> list[Fits]:
     """For every way of checkpointing and both kinds of base, fastest first."""
     found = []
     for load_in_4bit in (False, True):
-        for way in (False, work.own_checkpointing):
+        for way in dict.fromkeys((False, work.gradient_checkpointing, work.own_checkpointing)):
             changed = replace(work, load_in_4bit=load_in_4bit, gradient_checkpointing=way)
             longest = longest_that_fits(changed, room, most=work.model.max_position_embeddings)
             rows = most_rows_that_fit(changed, room, longest=work.training.longest, most=MOST_ROWS)
@@ -113,7 +113,7 @@ def pace(plan: Plan, hardware: Hardware, *, tokens_a_row: float) -> Pace:
             what = hardware.gpu.name if hardware.gpu else "this CPU"
             return Pace(None, None, f"the rate of {what} isn't known; --probe measures it")
         started = passes * work.model.num_hidden_layers * STARTED_SECONDS.get(work.backend, max(STARTED_SECONDS.values()))
-        again = RECOMPUTED if work.gradient_checkpointing else 1.0
+        again = 1 + (RECOMPUTED - 1) * work.checkpointed_layers / work.model.num_hidden_layers
         step = again * max(started, operations / (REACHED * rate * 1e12))
         basis = f"at {REACHED:.0%} of the card's published {rate:g} TFLOP/s, as measured on an H200; a probe would measure it here"
     return Pace(step, step * plan.max_steps.value, basis)

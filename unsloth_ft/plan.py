@@ -15,6 +15,7 @@ from unsloth_ft.data import sequence_length
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.memory import TRAINING, Batch, Work, estimate
+from unsloth_ft.memory_fit import first_layers
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.order import largest_micro_batch_tokens, packed_sequences
 from unsloth_ft.plan_memory import Fitting, Question, choose
@@ -44,7 +45,7 @@ class Plan:
     learning_rate: Decision[float]
     lr_scheduler_type: Decision[str]
     optim: Decision[str]
-    gradient_checkpointing: Decision[str | bool]
+    gradient_checkpointing: Decision[str | bool | int]
     eval_steps: Decision[int]
     save_steps: Decision[int]
     fitting: Fitting | None = None
@@ -299,14 +300,19 @@ def _optim(recipe: Recipe, fitting: Fitting) -> Decision[str]:
     return Decision("adamw_torch_fused", f"one kernel for all weights; its state takes {state / GIB:.2f} GiB")
 
 
-def _checkpointing(recipe: Recipe, fitting: Fitting) -> Decision[str | bool]:
-    asked, chosen = recipe.train.gradient_checkpointing, fitting.work.gradient_checkpointing
+def _checkpointing(recipe: Recipe, fitting: Fitting) -> Decision[str | bool | int]:
+    asked, work = recipe.train.gradient_checkpointing, fitting.work
+    chosen, layers = work.gradient_checkpointing, work.model.num_hidden_layers
     if asked == "unsloth" and chosen is True:
-        return Decision(True, f'the {fitting.work.backend} backend has no "unsloth" checkpointing; transformers\' own')
+        return Decision(True, f'the {work.backend} backend has no "unsloth" checkpointing; transformers\' own')
+    first = first_layers(asked) if asked is not None else None
+    if first is not None and chosen != first:
+        why = f"the model has {layers} layers" if first >= layers else f"the {work.backend} backend checkpoints all layers or none"
+        return Decision(chosen, f"{why}; the recipe says {first}")
     if asked is not None:
-        return Decision(asked, "recipe")
+        return Decision(asked, "recipe" if first is None else f"recipe; the first {first} of {layers} layers")
     if not chosen:
         return Decision(False, f"the training step fits without it: {_peak(fitting)}")
-    without = estimate(replace(fitting.work, gradient_checkpointing=False)).phase(TRAINING).bytes
-    kind = "Unsloth's, offloading" if chosen == "unsloth" else "transformers'"
+    without = estimate(replace(work, gradient_checkpointing=False)).phase(TRAINING).bytes
+    kind = "Unsloth's, offloading" if chosen == "unsloth" else "transformers'" if chosen is True else f"of {layers} layers the first {chosen}, as few as fit"
     return Decision(chosen, f"{kind}; without it the same step would take {without / GIB:.1f} of {fitting.available_bytes / GIB:.1f} GiB")

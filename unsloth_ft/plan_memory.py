@@ -10,7 +10,7 @@ from typing import Any
 from unsloth_ft.errors import MachineError
 from unsloth_ft.hardware import GIB, Hardware
 from unsloth_ft.memory import Batch, Estimate, Work, estimate
-from unsloth_ft.memory_fit import checkpointing_name
+from unsloth_ft.memory_fit import checkpointing_name, first_layers
 from unsloth_ft.recipe import Recipe
 
 # Of a card, what a process can have: an RTX 4090 says 23.6 GiB to CUDA and 24.0 to its driver, and a desktop takes some.
@@ -20,6 +20,7 @@ USABLE_OF_HOST = 0.8  # the system, its file cache and other programs need some
 # 8 FAQ rows took no longer than one row; on a CPU a pass of few tokens is nearly as efficient as a long one.
 PASS_TOKENS = {"cuda": 1024, "cpu": 32}
 RECOMPUTED = 1.41  # checkpointing's step against one without: 97 and 137 tokens/s of vanilla PEFT on a CPU, 291 and 412 fused
+SELECTIVE = ("fused", "peft")  # backends that can checkpoint some layers alone
 DEQUANTIZED = 1.25  # a step on an NF4 base against a 16-bit one
 ANSWER_TOKENS = 16_384  # prompt and answer tokens of one batch that is generated: the KV cache of an 8B model takes 2 GiB then
 LENGTH_STEP = 64  # tokens
@@ -140,7 +141,7 @@ def candidates(question: Question) -> Iterator[Work]:
         for way in checkpointings(question):
             for optim in optimizers(question.recipe, question.work.device):
                 for size in question.micro_batches:
-                    yield replace(
+                    work = replace(
                         question.work,
                         load_in_4bit=load_in_4bit,
                         gradient_checkpointing=way,
@@ -148,14 +149,31 @@ def candidates(question: Question) -> Iterator[Work]:
                         training=question.training_batch(size),
                         evaluation=question.evaluation_batch(train.per_device_eval_batch_size or size),
                     )
+                    yield work
+                    if way is False and train.gradient_checkpointing is None:
+                        yield from fewest_layers(work)
 
 
-def checkpointings(question: Question) -> tuple[str | bool, ...]:
+def checkpointings(question: Question) -> tuple[str | bool | int, ...]:
     """What comes into question: the recipe's, as far as the backend has it, or none and the backend's own."""
-    asked, backend = question.recipe.train.gradient_checkpointing, question.work.backend
-    if asked is not None:
-        return (True if asked == "unsloth" and backend != "unsloth" else asked,)
-    return (False, question.work.own_checkpointing)
+    asked, work = question.recipe.train.gradient_checkpointing, question.work
+    if asked is None:
+        return (False, work.own_checkpointing)
+    first = first_layers(asked)
+    if first is not None:
+        return (first if work.backend in SELECTIVE and first < work.model.num_hidden_layers else work.own_checkpointing,)
+    return (True if asked == "unsloth" and work.backend != "unsloth" else asked,)
+
+
+def fewest_layers(work: Work) -> Iterator[Work]:
+    """The same with as few layers checkpointed as fit, from the first; nothing where none has to be, all have to, or the backend can't."""
+    layers = work.model.num_hidden_layers
+
+    def too_much(first: int) -> bool:
+        return estimate(replace(work, gradient_checkpointing=first or False)).needed_bytes > work.room_bytes
+
+    if work.backend in SELECTIVE and too_much(0) and not too_much(layers - 1):
+        yield replace(work, gradient_checkpointing=1 + _most(too_much, layers - 2))
 
 
 def optimizers(recipe: Recipe, device: str) -> tuple[str, ...]:
@@ -168,7 +186,8 @@ def optimizers(recipe: Recipe, device: str) -> tuple[str, ...]:
 def cost(work: Work, rows: int) -> float:
     """Time of an optimizer step in tokens of a pass without checkpointing on a 16-bit base; the smaller of equal optimizers' first."""
     passes = math.ceil(rows / work.training.rows)
-    factor = (RECOMPUTED if work.gradient_checkpointing else 1) * (DEQUANTIZED if work.load_in_4bit else 1)
+    again = 1 + (RECOMPUTED - 1) * work.checkpointed_layers / work.model.num_hidden_layers
+    factor = again * (DEQUANTIZED if work.load_in_4bit else 1)
     preferred = 0 if work.optim == "adamw_torch_fused" else 1
     return passes * (PASS_TOKENS[work.device] + factor * work.training.tokens) + preferred
 
@@ -184,7 +203,7 @@ def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
         work = work.with_micro_batch(size)
         flags = f"--set train.per_device_train_batch_size={size} --set train.gradient_accumulation_steps={rows // size}"
         yield flags, estimate(work).peak.bytes
-    if not work.gradient_checkpointing:
+    if work.checkpointed_layers < work.model.num_hidden_layers:
         flags, work = f"{flags} {_checkpointing_flag(work)}".strip(), replace(work, gradient_checkpointing=work.own_checkpointing)
         yield flags, estimate(work).peak.bytes
     if not work.load_in_4bit:
@@ -262,7 +281,7 @@ def _savings(question: Question, work: Work) -> Iterator[tuple[str, Work]]:
     smaller = "--set train.per_device_train_batch_size=1"
     if question.training_batch(1).rows < question.micro_batches[-1]:
         yield smaller, work
-    if not work.gradient_checkpointing:
+    if work.checkpointed_layers < work.model.num_hidden_layers:
         yield _checkpointing_flag(work), replace(work, gradient_checkpointing=work.own_checkpointing)
     if not work.load_in_4bit:
         yield "--set load_in_4bit=true", replace(work, load_in_4bit=True)

@@ -24,6 +24,13 @@ def no_truth_value(value: object) -> object:
     return value
 
 
+def way_of_checkpointing(value: object) -> object:
+    """One message for all kinds of values, where a union of types gives one each."""
+    if value is None or value == "unsloth" or isinstance(value, bool) or (isinstance(value, int) and value > 0):
+        return value
+    raise ValueError('expected true, false, unsloth, or a number of layers from 1')
+
+
 Whole = Annotated[int, BeforeValidator(no_truth_value)]
 Count = Annotated[Whole, Field(ge=1)]
 
@@ -87,8 +94,8 @@ class Train(Section):
     """Gradients are clipped to this norm."""
     optim: str | None = None
     """None: paged 8-bit AdamW on a GPU, torch's fused AdamW on a CPU."""
-    gradient_checkpointing: Literal["unsloth", True, False] | None = None
-    """"unsloth": Unsloth's offloading checkpointing; None: by backend and memory."""
+    gradient_checkpointing: Annotated[bool | int | str | None, BeforeValidator(way_of_checkpointing)] = None
+    """"unsloth": Unsloth's offloading checkpointing; a number: of so many layers from the first; None: by backend and memory."""
     padding_free: bool | None = None
     """Rows laid end to end, so that no padding is computed; None: wherever the backend can."""
     packing: bool = False

@@ -43,10 +43,10 @@ def adapted(
     return with_adapter(model, target_modules=target_modules, lora_dropout=lora_dropout)
 
 
-def with_adapter(model: Any, *, target_modules: tuple[str, ...], lora_dropout: float = 0.0) -> PeftModel:
+def with_adapter(model: Any, *, target_modules: tuple[str, ...], lora_dropout: float = 0.0, r: int = 3) -> PeftModel:
     """The model with a LoRA that changes its answers, and norms and biases that are none of 0 and 1."""
     config = LoraConfig(
-        r=3, lora_alpha=5, use_rslora=True, target_modules=list(target_modules), lora_dropout=lora_dropout, task_type="CAUSAL_LM"
+        r=r, lora_alpha=5, use_rslora=True, target_modules=list(target_modules), lora_dropout=lora_dropout, task_type="CAUSAL_LM"
     )
     adapted = get_peft_model(model, config)
     with torch.no_grad():

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from model import CONFIGS, LENGTHS, adapted, flat, gradients, loss_row_by_row, with_adapter
+from model import CONFIGS, LENGTHS, SIZES, adapted, flat, gradients, loss_row_by_row, with_adapter
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Qwen3Config
 
 from unsloth_ft.backends.peft import _keep_differentiable
 from unsloth_ft.errors import UserError
 from unsloth_ft.kernels import fused, side_by_side
+from unsloth_ft.kernels.layer import LayerFunction
+from unsloth_ft.kernels.rows import Rows
 from unsloth_ft.recipe import PROJECTIONS
 
 
@@ -30,6 +32,20 @@ def test_loss_and_every_gradient_are_the_stock_model_s(name: str, recompute: boo
     torch.testing.assert_close(own, expected)
     assert len(stock) == 28
     torch.testing.assert_close(gradients(model), stock, atol=2e-6, rtol=2e-5)
+
+
+@pytest.mark.parametrize(("recompute", "again_in"), [(1, [True, False]), (2, [True, True]), (True, [True, True])])
+def test_a_layer_that_is_computed_again_gives_the_same_gradients_bit_by_bit(recompute: bool | int, again_in: list[bool]):
+    model, inputs = adapted("qwen3"), flat()
+    fused.install(model, recompute=False)
+    fused.loss(model, inputs, 10).backward()
+    kept = gradients(model)
+    again = adapted("qwen3")
+    fused.install(again, recompute=recompute)
+    assert [layer.forward.recompute for layer in again.get_base_model().model.layers] == again_in
+    fused.loss(again, inputs, 10).backward()
+    found = gradients(again)
+    assert len(found) == 28 and all(torch.equal(found[name], kept[name]) for name in kept)
 
 
 @pytest.mark.parametrize("targets", [PROJECTIONS, ("q_proj", "down_proj")])
@@ -52,6 +68,25 @@ def test_nf4_weights_stay_packed_and_give_the_stock_model_s_gradients(tmp_path: 
     torch.testing.assert_close(gradients(model), stock, atol=2e-5, rtol=2e-5)
     assert len(packed) == 14
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters() if parameter.dtype == torch.uint8} == packed
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_layer_s_gradients_are_those_of_finite_differences(recompute: bool):
+    """In float64, of its input and of all fourteen adapter weights, on two rows end to end."""
+    small = {"hidden_size": 4, "intermediate_size": 3, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 2, "num_hidden_layers": 1}
+    torch.manual_seed(0)
+    model = with_adapter(AutoModelForCausalLM.from_config(Qwen3Config(**SIZES | small)).double(), target_modules=PROJECTIONS, r=1).double()
+    fused.install(model, recompute=recompute)
+    layer = model.get_base_model().model.layers[0].forward.layer
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    angles = torch.rand(5, 1, 1, dtype=torch.float64)
+
+    def computed(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        layer.refresh()
+        return LayerFunction.apply(x, layer, angles.cos(), angles.sin(), Rows((0, 3, 5)), recompute, *parameters)
+
+    assert len(layer.parameters) == 14
+    assert torch.autograd.gradcheck(computed, (x, *layer.parameters))
 
 
 @pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("k_proj", "down_proj"), ("o_proj",), ("gate_proj",)])

@@ -11,6 +11,7 @@ from torch.nn import Module
 
 from unsloth_ft.backends.peft import PeftBackend
 from unsloth_ft.kernels import fused
+from unsloth_ft.memory_fit import first_layers
 from unsloth_ft.plan import Plan
 from unsloth_ft.recipe import Recipe
 
@@ -32,5 +33,7 @@ class FusedBackend(PeftBackend):
 
 
 def _fused(model: PeftModel, plan: Plan) -> PeftModel:
-    fused.install(model, recompute=bool(plan.gradient_checkpointing.value), load_in_4bit=plan.load_in_4bit.value)
+    way = plan.gradient_checkpointing.value
+    first = first_layers(way)
+    fused.install(model, recompute=bool(way) if first is None else first, load_in_4bit=plan.load_in_4bit.value)
     return model

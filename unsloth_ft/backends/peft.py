@@ -12,9 +12,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import Module
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.kernels import attention
+from unsloth_ft.memory_fit import first_layers
 from unsloth_ft.plan import Plan
 from unsloth_ft.recipe import Recipe
 
@@ -51,13 +53,18 @@ class PeftBackend:
         set_seed(recipe.train.seed)
         if plan.gradient_checkpointing.value:
             model.enable_input_require_grads()
+        first = first_layers(plan.gradient_checkpointing.value)
+        if first is not None:
+            checkpoint_first(model, first)
         return get_peft_model(model, lora_config(recipe), autocast_adapter_dtype=True)
 
     def load_adapter(self, model: Module, folder: Path, plan: Plan) -> PeftModel:
         return PeftModel.from_pretrained(model, os.fspath(folder), is_trainable=False)
 
     def training_defaults(self, plan: Plan) -> dict[str, Any]:
-        return {"loss_type": "chunked_nll", "gradient_checkpointing": bool(plan.gradient_checkpointing.value)}
+        way = plan.gradient_checkpointing.value
+        # The trainer switches it on for all layers; that of the first ones is on already.
+        return {"loss_type": "chunked_nll", "gradient_checkpointing": bool(way) and first_layers(way) is None}
 
     def loss(self, model: Module, inputs: dict[str, Any], num_items: torch.Tensor | int | None) -> None:
         return None
@@ -78,6 +85,14 @@ def _attention(plan: Plan) -> str:
         return "sdpa"
     attention.register()
     return attention.NAME
+
+
+def checkpoint_first(model: Module, count: int) -> None:
+    """Switches transformers' gradient checkpointing on for so many decoder layers from the first, and off for the others."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    for layer in layers[count:]:
+        layer.gradient_checkpointing = False
 
 
 def lora_config(recipe: Recipe) -> LoraConfig:

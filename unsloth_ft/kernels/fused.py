@@ -82,8 +82,9 @@ class FusedForward:
         )
 
 
-def install(model: PeftModel, *, recompute: bool, load_in_4bit: bool = False) -> None:
-    """Fuses every decoder layer. `recompute`: keep nothing but each layer's input for the backward (gradient checkpointing).
+def install(model: PeftModel, *, recompute: bool | int, load_in_4bit: bool = False) -> None:
+    """Fuses every decoder layer. `recompute`: keep nothing but their input for the backward (gradient checkpointing), of all layers or of
+    so many from the first.
 
     Raises UserError for a model that can't be fused.
     """
@@ -92,11 +93,12 @@ def install(model: PeftModel, *, recompute: bool, load_in_4bit: bool = False) ->
     register()
     base.set_attn_implementation(NAME)
     rows, scratch = LastRows(), Scratch() if load_in_4bit else None
-    for layer in base.model.layers:
+    recomputed = recompute if not isinstance(recompute, bool) else len(base.model.layers) if recompute else 0
+    for number, layer in enumerate(base.model.layers):
         adapters = tuple(module for module in layer.modules() if isinstance(module, LoraLayer))
         fused = _fused(layer, base.config, name=model.active_adapter, scratch=scratch)
         window = base.config.sliding_window if base.config.model_type == "mistral" else _window(layer, base.config)
-        layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, recompute, rows)
+        layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, number < recomputed, rows)
 
 
 def loss(model: PeftModel, inputs: dict[str, Any], num_items: torch.Tensor | float | None) -> torch.Tensor | None:
