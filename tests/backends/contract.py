@@ -152,7 +152,7 @@ class Contract:
         }
 
     def checkpointing(self) -> dict[str, Any]:
-        ways = {"off": "false", "on": "true", "first": "1"} | ({"unsloth": '"unsloth"'} if self.name == "unsloth" else {})
+        ways = {"off": "false", "on": "true"} | ({"unsloth": '"unsloth"'} if self.name == "unsloth" else {})
         return {
             way: self.curve("train.max_steps=3", f"train.gradient_checkpointing={value}", "lora.lora_dropout=0.1")
             for way, value in ways.items()
