@@ -196,6 +196,20 @@ def test_a_saved_adapter_is_plain_peft_s(tmp_path: Path):
     torch.testing.assert_close(loss_row_by_row(again, inputs), fused.loss(model, inputs, 1))
 
 
+def test_a_merged_model_is_saved_whole(tmp_path: Path):
+    model, inputs = adapted("qwen2").eval(), flat()
+    fused.install(model, recompute=False)
+    with torch.no_grad():
+        expected = fused.loss(model, inputs, 1)
+        merged = model.merge_and_unload()
+        merged.save_pretrained(tmp_path)
+        again = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa")
+        torch.testing.assert_close(loss_row_by_row(again, inputs), expected)
+    weights = merged.state_dict()
+    assert not weights["model.layers.0.self_attn.q_proj.weight"].is_contiguous()
+    assert all(torch.equal(value, weights[name]) for name, value in again.state_dict().items())
+
+
 def test_merging_and_unmerging_work_on_the_common_buffer():
     model, inputs = adapted("llama").eval(), flat()
     fused.install(model, recompute=False)

@@ -19,7 +19,6 @@ from unsloth_ft.base_model import BaseModel
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.kernels import ARCHITECTURES
-from unsloth_ft.kernels.allocator import keep_freed_memory
 from unsloth_ft.plan import Decision, Plan
 from unsloth_ft.recipe import Recipe
 
@@ -91,15 +90,11 @@ def _asked_for_fused(hardware: Hardware, architecture: str | None) -> Decision[s
 
 
 def activate(name: str, *, quiet: bool = True) -> Backend:
-    """Imports the backend, Unsloth before anything it patches. The first call in a process decides for good.
-
-    Whichever it is, it gets the same memory allocator: a comparison of backends is none of allocators.
-    """
+    """Imports the backend, Unsloth before anything it patches. The first call in a process decides for good."""
     if name != "unsloth" and "unsloth" in sys.modules:
         raise RuntimeError(f"unsloth is imported already; the {name} backend needs a process of its own")
     if name == "unsloth" and "unsloth" not in sys.modules and sys.modules.keys() & {"peft", "trl"}:
         raise RuntimeError("peft or trl is imported already; unsloth has to come first, in a process of its own")
-    keep_freed_memory()
     with third_party(quiet=quiet):
         if name == "unsloth":
             from unsloth_ft.backends.unsloth import UnslothBackend as Chosen

@@ -6,6 +6,7 @@ and transformers' own. Only a layer's forward on flat rows is another; whatever 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -99,6 +100,7 @@ def install(model: PeftModel, *, recompute: bool | int, load_in_4bit: bool = Fal
         fused = _fused(layer, base.config, name=model.active_adapter, scratch=scratch)
         window = base.config.sliding_window if base.config.model_type == "mistral" else _window(layer, base.config)
         layer.forward = FusedForward(fused, layer.forward, adapters, model.active_adapter, window, number < recomputed, rows)
+    base.save_pretrained = partial(_save_whole, base)
 
 
 def loss(model: PeftModel, inputs: dict[str, Any], num_items: torch.Tensor | float | None) -> torch.Tensor | None:
@@ -118,6 +120,15 @@ def loss(model: PeftModel, inputs: dict[str, Any], num_items: torch.Tensor | flo
     if len(parts) == 1:
         return compute(inputs)
     return side_by_side.total(compute, parts, [parameter for forward in forwards for parameter in forward.layer.parameters])
+
+
+def _save_whole(base: Module, save_directory: str | os.PathLike[str], *args: Any, state_dict: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    """In the place of the model's `save_pretrained`: safetensors takes no views of a common buffer, so each weight is copied.
+
+    A hook of `state_dict` would do as well, and copy the base at every checkpoint of the adapter.
+    """
+    whole = {name: tensor.contiguous() for name, tensor in base.state_dict().items()} if state_dict is None else state_dict
+    type(base).save_pretrained(base, save_directory, *args, state_dict=whole, **kwargs)
 
 
 def _rows_loss(base: Module, forwards: Sequence[FusedForward], inputs: dict[str, Any], *, items: float) -> torch.Tensor:

@@ -48,10 +48,7 @@ class Member:
 
 
 class Projection:
-    """`members` in the order of their outputs. Takes their weights over: each parameter becomes a view of the common buffer.
-
-    Whoever wants a contiguous weight of the model, as save_pretrained of the whole model does, has to copy it.
-    """
+    """`members` in the order of their outputs. Takes their weights over: each parameter becomes a view of the common buffer."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.parts = _parts(members)
