@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from unsloth_ft import cards, catalog
+from unsloth_ft import catalog
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
 from unsloth_ft.known_models import KNOWN
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
-from unsloth_ft.plan_padding import padded_tokens, started_tokens
-from unsloth_ft.plan_steps import steps_of_warmup
 from unsloth_ft.recipe import Recipe
 
 CPU = Hardware(gpus=(), cpu_name="EPYC 9V74", cpu_count=2, cpu_has_bfloat16=True, memory_bytes=24 * GIB)
@@ -230,136 +228,6 @@ def test_a_length_that_is_asked_for_is_taken_up_to_the_models_positions():
     assert refusal("max_seq_length=131073") == "max_seq_length is 131073, but the model has 131072 positions; expected at most 131072."
 
 
-# Epochs and steps
-
-
-@pytest.mark.parametrize(
-    ("rows", "epochs"),
-    [(1, 5), (149, 5), (150, 4), (499, 4), (500, 3), (999, 3), (1000, 3), (3000, 3), (3001, 2), (10_000, 2), (10_001, 1), (1_000_000, 1)],
-)
-def test_the_epochs_go_by_the_rows(rows: int, epochs: int):
-    assert said(plan(rows=rows).num_train_epochs) == (float(epochs), f"{rows:,} training rows; early stopping may end it sooner")
-
-
-def test_epochs_that_are_asked_for_are_taken_and_may_be_a_part():
-    found = plan("train.num_train_epochs=0.5", rows=80)
-    assert (said(found.num_train_epochs), said(found.max_steps)) == ((0.5, "recipe"), (5, "0.5 epochs of 10 steps"))
-
-
-def test_max_steps_outdoes_the_epochs_and_says_so():
-    found = plan("train.max_steps=30", rows=80)
-    assert (said(found.max_steps), said(found.num_train_epochs)) == ((30, "asked for"), (3.0, "max_steps 30, an epoch has 10"))
-    found = plan("train.max_steps=5", "train.num_train_epochs=2", rows=80)
-    assert said(found.num_train_epochs) == (0.5, "max_steps 5, an epoch has 10; the recipe's num_train_epochs 2 is not used")
-
-
-def test_an_epoch_has_a_step_for_a_part_of_a_batch_too():
-    assert [plan("train.num_train_epochs=1", rows=rows).max_steps.value for rows in (8, 9, 16, 17)] == [1, 2, 2, 3]
-
-
-# Batches
-
-
-def test_fewer_rows_than_a_forward_pass_make_one_batch():
-    found = plan("train.per_device_train_batch_size=8", "train.gradient_accumulation_steps=1", rows=3)
-    assert said(found.per_device_train_batch_size) == (3, "only 3 training rows; the recipe says 8")
-    assert said(found.gradient_accumulation_steps) == (1, "recipe; effective batch size 3")
-    assert said(found.max_steps) == (5, "5 epochs of 1 step")
-
-
-def test_fewer_rows_than_a_step_make_fewer_forward_passes():
-    found = plan("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=4", rows=5)
-    assert said(found.per_device_train_batch_size) == (2, "recipe")
-    assert said(found.gradient_accumulation_steps) == (3, "only 5 training rows; the recipe says 4")
-    assert found.max_steps.value == 5
-
-
-def test_fewer_rows_than_the_effective_batch_size_are_one_step():
-    found = plan(rows=5)
-    assert (found.per_device_train_batch_size.value, said(found.gradient_accumulation_steps)) == (
-        5,
-        (1, "effective batch size 5; only 5 training rows"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "micro_batch", "accumulation"),
-    [
-        (("train.per_device_train_batch_size=2",), 2, (4, "effective batch size 8")),
-        (("train.per_device_train_batch_size=3",), 3, (3, "effective batch size 9; 8 rows don't divide by 3")),
-        (("train.gradient_accumulation_steps=4",), 2, (4, "recipe; effective batch size 8")),
-        (("train.per_device_train_batch_size=2", "train.gradient_accumulation_steps=4"), 2, (4, "recipe; effective batch size 8")),
-        (("train.per_device_train_batch_size=4", "train.gradient_accumulation_steps=4"), 4, (4, "recipe; effective batch size 16")),
-        (
-            ("train.per_device_train_batch_size=4", "train.gradient_accumulation_steps=4", "train.effective_batch_size=32"),
-            4,
-            (4, "recipe; effective batch size 16; the recipe's effective_batch_size 32 is not used"),
-        ),
-    ],
-)
-def test_what_is_set_by_hand_of_the_batch_is_obeyed(settings: tuple[str, ...], micro_batch: int, accumulation: tuple[int, str]):
-    found = plan(*settings)
-    assert (found.per_device_train_batch_size.value, said(found.gradient_accumulation_steps)) == (micro_batch, accumulation)
-
-
-def test_the_evaluation_batch_is_the_training_batch_unless_asked_for():
-    assert plan("train.per_device_train_batch_size=4").per_device_eval_batch_size.value == 4
-    assert said(plan("train.per_device_eval_batch_size=16").per_device_eval_batch_size) == (16, "recipe")
-
-
-# Evaluation and saving
-
-
-@pytest.mark.parametrize(("steps", "every", "count"), [(1, 1, 1), (3, 1, 3), (10, 1, 10), (11, 2, 6), (25, 3, 9), (100, 10, 10)])
-def test_within_one_epoch_there_are_up_to_ten_evaluations(steps: int, every: int, count: int):
-    found = plan(f"train.max_steps={steps}", rows=8000)
-    assert said(found.eval_steps) == (every, f"evaluations in {steps} steps: {count}")
-    assert said(found.save_steps) == (every, "with each evaluation")
-
-
-def test_steps_between_evaluations_that_are_asked_for_are_taken_up_to_the_last_step():
-    assert said(plan("train.eval_steps=50").eval_steps) == (50, "recipe")
-    assert said(plan("train.eval_steps=500").eval_steps) == (228, "the run's last step; the recipe says 500")
-
-
-def test_saving_more_often_than_evaluating_wants_a_divisor():
-    found = plan("train.eval_steps=50", "train.save_steps=10")
-    assert (found.eval_steps.value, said(found.save_steps)) == (50, (10, "recipe"))
-    assert refusal("train.eval_steps=50", "train.save_steps=20") == (
-        "train.save_steps is 20, evaluations come every 50 steps; expected a divisor of 50, so that the best checkpoint is kept."
-    )
-
-
-@pytest.mark.parametrize(("save", "every"), [(10, 50), (25, 50), (57, 57), (60, 60), (100, 100)])
-def test_when_only_the_saving_is_asked_for_the_evaluations_fit_it(save: int, every: int):
-    found = plan(f"train.save_steps={save}")
-    assert said(found.eval_steps) == (every, "a multiple of save_steps, about once an epoch")
-    assert said(found.save_steps) == (save, "recipe")
-
-
-def test_saving_less_often_than_there_are_steps_is_said():
-    assert said(plan("train.save_steps=1000", "train.max_steps=20").save_steps) == (
-        20,
-        "with each evaluation; the recipe says 1000, the run has 20 steps",
-    )
-
-
-# Warm-up
-
-
-@pytest.mark.parametrize(
-    ("warmup_steps", "max_steps", "steps"),
-    [(0.05, 100, 5), (0.05, 101, 6), (0.05, 1, 1), (0, 100, 0), (0.0, 1, 0), (1, 100, 1), (10, 100, 10), (0.999, 10, 10)],
-)
-def test_the_warm_up_is_a_share_below_1_and_a_number_from_1(warmup_steps: float, max_steps: int, steps: int):
-    assert steps_of_warmup(warmup_steps, max_steps) == steps
-
-
-def test_a_run_without_warm_up_or_without_anything_else_says_so():
-    assert plan("train.warmup_steps=0").lr_scheduler_type.reason == "recipe; no warm-up"
-    assert plan("train.warmup_steps=300").lr_scheduler_type.reason == "recipe; warm-up 300 of 228 steps, so the peak is never reached"
-
-
 # Memory
 
 
@@ -389,59 +257,17 @@ def test_checkpointing_that_is_asked_for_is_taken_as_far_as_the_backend_has_it()
     )
 
 
-def test_an_optimizer_that_is_asked_for_is_taken():
-    assert said(plan("train.optim=adamw_8bit").optim) == ("adamw_8bit", "recipe")
-
-
-def test_packed_sequences_are_what_steps_and_epochs_count():
-    found = plan("train.packing=true", "max_seq_length=100", backend=PEFT, rows=300, lengths=(60, 40, 50) * 100)
-    assert said(found.packing) == (True, "recipe; rows are packed, best fit, into sequences of at most max_seq_length")
-    assert said(found.max_steps) == (76, "4 epochs of 19 steps")  # 100 × (60 + 40) and 50 × (50 + 50), 8 a step
-
-
-# What is refused
-
-
-def test_packing_needs_rows_end_to_end():
-    assert refusal("train.packing=true", "train.padding_free=false") == (
-        "train.packing is true, but padding_free is False (recipe); packed rows have to be laid end to end. Leave one of them out."
-    )
-
-
-# Rows end to end or padded
-
-EVEN = (300,) * 450
-RAGGED = tuple(20 + 13 * at for at in range(48))  # two steps of 24 rows are too few to sort among: 1 - 15,624 / (24 × (631 + 618))
-
-
 @pytest.mark.parametrize(
-    ("hardware", "lengths", "padding_free", "reason"),
+    ("architecture", "warnings"),
     [
-        (H200, EVEN, False, "Unsloth compiles its blocks for padded batches alone; rows of like length share a step, 0% of it padding"),
-        (RTX_4090, RAGGED, True, "48% of padded steps of like lengths would be padding; attention stays within each row"),
+        ("LlamaForCausalLM", ()),
+        ("GemmaForCausalLM", ("GemmaForCausalLM: memory and time are counted as those of a Llama of its sizes",)),
+        ("", ("a model without an architecture in its config.json: memory and time are counted as those of a Llama of its sizes",)),
     ],
 )
-def test_with_unsloth_on_a_card_rows_are_padded_where_sorting_leaves_little_padding(
-    hardware: Hardware, lengths: tuple[int, ...], padding_free: bool, reason: str
-):
-    found = plan("train.effective_batch_size=24", rows=len(lengths), lengths=lengths, hardware=hardware).padding_free
-    assert said(found) == (padding_free, reason)
+def test_an_architecture_that_is_not_known_is_said_to_be_counted_as_a_llama(architecture: str, warnings: tuple[str, ...]):
+    assert plan(model=replace(LLAMA, architecture=architecture)).warnings == warnings
 
 
-@pytest.mark.parametrize(("hardware", "backend"), [(CPU, UNSLOTH), (RTX_4090, PEFT)])
-def test_elsewhere_nothing_is_padded(hardware: Hardware, backend: Decision[str]):
-    assert plan(hardware=hardware, backend=backend).padding_free.value is True
-
-
-def test_packed_rows_are_laid_end_to_end_whatever_compiles():
-    assert plan("train.packing=true", lengths=EVEN, hardware=H200).padding_free.value is True
-
-
-def test_padding_is_counted_over_steps_of_like_lengths():
-    assert padded_tokens([10, 20, 30, 40], batch_size=2, seed=0) in (2 * 20 + 2 * 40, 2 * 30 + 2 * 40, 2 * 40 + 2 * 20)
-
-
-def test_a_slow_card_computes_fewer_tokens_while_a_pass_is_started():
-    h100, t4 = (started_tokens(LLAMA, cards.find(name)) for name in ("h100", "t4"))
-    assert round(h100) == 5520
-    assert h100 / t4 == pytest.approx(989.5 / 65)
+def test_an_optimizer_that_is_asked_for_is_taken():
+    assert said(plan("train.optim=adamw_8bit").optim) == ("adamw_8bit", "recipe")

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unsloth_ft import cards
+from unsloth_ft import pace
 from unsloth_ft.hardware import Gpu
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.order import by_length
 
-# Unsloth (2026.10.9) compiles its blocks for padded batches alone. Rows end to end run uncompiled: on an H100, four steps of 8 FAQ rows of an
-# 8B model took 1.82 s whatever their sizes, and padded ones 1.02 s although 57 % of those was padding,
-# 12,200 computed tokens/s (bench/results/2026-11-26-layouts-h100.json).
-STARTED_SECONDS = 0.014  # of each layer, forward and backward
-REACHED = 0.4  # of the card's published rate, by the padded batches
 OPERATIONS = 4  # a weight and token: a frozen one, forward and for the gradient of its input
 UNKNOWN_TERAFLOPS = 100.0  # of a card whose vendor doesn't say: about an RTX 4080's
 WORTHWHILE = 1.1  # times as many tokens as without padding, at least; the uncompiled blocks are slower than the compiled ones besides
-
-
+# On an H100 four steps of 8 FAQ rows of an 8B model took 1.82 s end to end whatever their sizes, and padded 1.02 s although 57 % of those was
+# padding (bench/results/2026-11-26-layouts-h100.json).
 COMPILED = "Unsloth compiles its blocks for padded batches alone; rows of like length share a step"
 
 
@@ -43,5 +38,6 @@ def padded_tokens(lengths: Sequence[int], *, batch_size: int, seed: int) -> int:
 
 def started_tokens(model: ModelFacts, gpu: Gpu) -> float:
     """How many tokens a compiled pass computes while an uncompiled one is started."""
-    rate = REACHED * (cards.teraflops(gpu) or UNKNOWN_TERAFLOPS) * 1e12
-    return model.num_hidden_layers * STARTED_SECONDS * rate / (OPERATIONS * model.parameters)
+    rate = pace.operations_a_second(gpu) or pace.REACHED * UNKNOWN_TERAFLOPS * 1e12
+    started = pace.started_seconds("unsloth", padding_free=True)
+    return model.num_hidden_layers * started * rate / (OPERATIONS * model.parameters)
