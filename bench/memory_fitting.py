@@ -24,9 +24,10 @@ import click
 from unsloth_ft.hardware import GIB, MIB
 from unsloth_ft import catalog
 from unsloth_ft.known_models import KNOWN
-from unsloth_ft.memory import ANSWERS, EVALUATION, OPTIMIZER_BYTES, TRAINING, Batch, Work, estimate
+from unsloth_ft.measured import work_of
+from unsloth_ft.memory import OPTIMIZER_BYTES, estimate
 from unsloth_ft.memory_fit import Fit, checkpointing_name
-from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.memory_values import ANSWERS, EVALUATION, TRAINING, Batch, Work
 from unsloth_ft.record import write_atomically
 
 FIRM, EVALUATED = ("load", TRAINING), (EVALUATION, ANSWERS)
@@ -123,11 +124,6 @@ def _batches(told: dict[str, Any], setup: dict[str, Any]) -> list[tuple[Batch, i
         return []  # which rows were together is not known
     most = max(tokens) // passes
     return [(Batch(rows, most // rows, most, most), told["peak_device_allocated_bytes"])]
-
-
-def work_of(values: dict[str, Any]) -> Work:
-    batches = {name: Batch(**values[name]) for name in ("training", "evaluation", "answers")}
-    return Work(**values | batches | {"model": ModelFacts(**values["model"]), "target_modules": tuple(values["target_modules"])})
 
 
 def fitted(points: Sequence[Measured]) -> Fit:

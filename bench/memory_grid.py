@@ -24,8 +24,9 @@ from unsloth_ft.backends import NAMES
 from unsloth_ft.bench.synth import synthesize
 from unsloth_ft.bench.workload import ordinary_ids, random_row
 from unsloth_ft.hardware import Hardware
-from unsloth_ft.memory import Work
+from unsloth_ft.measured import work_as_json
 from unsloth_ft.memory_fit import checkpointing_name
+from unsloth_ft.memory_values import Work
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.recipe import Recipe
 from unsloth_ft.record import versions, write_atomically
@@ -128,7 +129,7 @@ def request(point: Point, folder: Path, machine: Hardware) -> tuple[dict[str, An
 
 
 def as_json(point: Point, work: Work, found: Probe) -> dict[str, Any]:
-    told = {"point": asdict(point), "work": asdict(work), "peaks": found.peaks, "seconds": {key: round(value, 3) for key, value in found.seconds.items()}}
+    told = {"point": asdict(point), "work": work_as_json(work), "peaks": found.peaks, "seconds": {key: round(value, 3) for key, value in found.seconds.items()}}
     return told | ({"out_of_memory": found.out_of_memory} if found.out_of_memory else {})
 
 

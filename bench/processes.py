@@ -37,6 +37,7 @@ SET = {
     "OMP_WAIT_POLICY": "PASSIVE",  # as the command line sets it
     "PYTHONUNBUFFERED": "1",
     "TOKENIZERS_PARALLELISM": "false",  # as the command line sets it
+    "UNSLOTH_FT_REMEMBER": "0",  # what one leg measured must not plan the next
     "TRANSFORMERS_OFFLINE": "1",
     **HUGE_PAGES,  # as the command line sets it: every leg has the same allocator
 }

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests import families, oracle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    """What a test's runs measure must not plan another's, nor stay with the user."""
+    with mock.patch.dict(os.environ, {"UNSLOTH_FT_REMEMBER": "0"}):
+        yield
 
 
 @pytest.fixture(scope="session")

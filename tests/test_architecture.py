@@ -20,7 +20,7 @@ LONGEST_MODULE = 400  # lines; past that it is two nouns
 
 # The stages in the order in which a run goes through them: each may import what stands before it, and nothing behind it.
 STAGES = (
-    "errors", "data", "recipe", "catalog", "hardware", "cards", "model_facts", "known_models", "flops", "order", "memory", "plan", "record",
+    "errors", "cache", "data", "recipe", "catalog", "hardware", "cards", "model_facts", "known_models", "flops", "order", "pace", "memory", "plan", "record", "measured",
     "smollm2", "base_model", "chat", "xray", "kernels", "backends", "prepare", "outlook", "sketch", "reopen", "train", "evaluate", "probe",
     "export", "report", "begin", "run", "bench", "cli", "__main__",
 )  # fmt: skip

@@ -9,8 +9,9 @@ import pytest
 
 from unsloth_ft.hardware import GIB, MIB
 from unsloth_ft.known_models import KNOWN
-from unsloth_ft.memory import ANSWERS, EVALUATION, FRAGMENTATION, TRAINING, Batch, Work, estimate, host_bytes
+from unsloth_ft.memory import FRAGMENTATION, estimate, host_bytes
 from unsloth_ft.memory_fit import fit_for, fits
+from unsloth_ft.memory_values import ANSWERS, EVALUATION, TRAINING, Batch, Work
 from unsloth_ft.recipe import PROJECTIONS
 
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B-Instruct"]

@@ -13,7 +13,7 @@ from tests.train.setting import MACHINE
 from unsloth_ft.chat import Row
 from unsloth_ft.errors import MachineError
 from unsloth_ft.known_models import KNOWN
-from unsloth_ft.memory import ANSWERS, EVALUATION, TRAINING
+from unsloth_ft.memory_values import ANSWERS, EVALUATION, TRAINING
 from unsloth_ft.plan import DataFacts, Decision, Plan, resolve
 from unsloth_ft.probe import STEP, Probe, longest, measure, refuse_out_of_memory
 from unsloth_ft.recipe import Recipe
@@ -33,6 +33,7 @@ def row(tokens: int) -> Row:
 def test_a_plan_with_a_probe_measures_every_phase_and_remembers_the_rate(family_dir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNSLOTH_FT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNSLOTH_FT_REMEMBER", "1")
     (tmp_path / "faq.jsonl").write_text(rows(12), encoding="utf-8")
     answer = call("plan", "smollm2-135m", "--data", "faq.jsonl", "--model", str(family_dir("smollm2")), "--probe", "--json", *QUICK)
     assert (answer.code, answer.err) == (0, "")
@@ -42,6 +43,8 @@ def test_a_plan_with_a_probe_measures_every_phase_and_remembers_the_rate(family_
     assert (probed["out_of_memory"], probed["seconds"][STEP] > 0) == ("", True)
     (rate,) = json.loads((tmp_path / "cache" / "rates.json").read_text()).values()
     assert rate > 0
+    ((kept,),) = json.loads((tmp_path / "cache" / "peaks.json").read_text())["peaks"].values()
+    assert (kept["source"], kept["peaks"], kept["work"]["backend"]) == ("probe", probed["peaks"], "peft")
     assert not (tmp_path / "runs").exists()
 
 

@@ -185,6 +185,25 @@ def test_the_same_command_again_is_finished_at_once_and_changes_nothing(place: P
     assert learned(place / "runs/faq") == before
 
 
+def test_what_a_run_measured_plans_later_ones_and_leaves_its_own_plan_as_it_was(place: Path, tmp_path: Path):
+    with mock.patch.dict(os.environ, {"UNSLOTH_FT_REMEMBER": "1", "UNSLOTH_FT_CACHE": str(tmp_path)}):
+        assert run(place, out="runs/measured").code == 0
+        ((kept,),) = json.loads((tmp_path / "peaks.json").read_text(encoding="utf-8"))["peaks"].values()
+        directory = RunDirectory(place / "runs/measured")
+        known = directory.read()
+        assert kept["source"] == "run" and kept["peaks"] == {"training step": known["training"]["peak_allocated_bytes"]}
+        assert directory.read_local()["peaks"] == [] and "corrected by" not in known["memory"]["basis"]
+        assert run(place, out="runs/measured").code == 0
+        assert directory.read()["plan"] == known["plan"]
+        home = place.parent
+        planned = call("plan", "smollm2-135m", "--data", f"{home}/data/faq.jsonl", "--eval-data", f"{home}/data/eval.jsonl",
+                       "--model", f"{home}/model", *QUICK, "--json")  # fmt: skip
+    memory = json.loads(planned.out)["memory"]
+    assert memory["basis"].endswith("; corrected by 1 peak that a run measured on this machine")
+    (training,) = [phase for phase in memory["phases"] if phase["name"] == "training step"]
+    assert training["bytes"] == pytest.approx(kept["peaks"]["training step"], rel=1e-6) and training["bound"] == 0.1
+
+
 @pytest.mark.parametrize("name", ["faq", "runs/faq", "runs/faq/"])
 def test_resume_finds_a_run_by_its_name_and_by_its_directory(name: str, place: Path):
     before = learned(place / "runs/faq")

@@ -6,11 +6,12 @@ token, layer and unit of width. Every part grows, or stays, with rank, length, r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from unsloth_ft.hardware import MIB
+from unsloth_ft.memory_correction import corrected
 from unsloth_ft.memory_fit import Fit, first_layers, fit_for
-from unsloth_ft.model_facts import ModelFacts
+from unsloth_ft.memory_values import ANSWERS, CONTEXT, EVALUATION, FRAGMENTS, TRAINING, Batch, Estimate, Part, Phase, Work
 
 VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 ADAPTER_BYTES = 4  # adapters are float32, and so are their gradients
@@ -37,155 +38,30 @@ CONTEXT_BYTES = 600 * MIB
 # The caching allocator's lost pieces, against what a step holds. On an H200 under a 24 GiB cap the longest row that trained held
 # 20.0 GiB of tensors, and its process 23.6 GiB.
 FRAGMENTATION = 0.2
-ELASTIC_BYTES = 256 * MIB  # the least that Unsloth's loss works well with: 500 positions of 32,768 logits at 16 bytes
 # Besides the program while exports are made: export/merge_memory.py counts a merge, export/preflight.py a GGUF.
 MERGE_BYTES = 84 * MIB
 EXPORT_BYTES = 1024 * MIB
-CONTEXT, FRAGMENTS = "CUDA context", "fragmentation"
-TRAINING, EVALUATION, ANSWERS = "training step", "evaluation", "answers"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows that are computed at once. `tokens` counts positions, padding among them; `learned` counts those with a label."""
-
-    rows: int
-    longest: int
-    tokens: int
-    learned: int
-
-    @classmethod
-    def padded(cls, rows: int, longest: int, *, learned: int | None = None) -> Batch:
-        """So many rows, all as wide as the longest."""
-        return cls(rows, longest, rows * longest, rows * longest if learned is None else learned)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a run holds and computes: all that its memory depends on."""
-
-    model: ModelFacts
-    backend: str
-    device: str
-    dtype: str
-    load_in_4bit: bool
-    r: int
-    target_modules: tuple[str, ...]
-    optim: str
-    gradient_checkpointing: str | bool | int
-    """False, True (all layers), "unsloth", or so many layers from the first."""
-    training: Batch
-    evaluation: Batch
-    answers: Batch
-    """Prompts and answers of one batch that is generated; no rows: nothing is."""
-    room_bytes: int = 0
-    """What the device has; Unsloth's loss takes less where less is free. 0: plenty."""
-
-    @property
-    def own_checkpointing(self) -> str | bool:
-        """What the backend checkpoints with, where anything is."""
-        return "unsloth" if self.backend == "unsloth" and self.device == "cuda" else True
-
-    @property
-    def checkpointed_layers(self) -> int:
-        """Layers that keep nothing but their input for the backward pass."""
-        layers, first = self.model.num_hidden_layers, first_layers(self.gradient_checkpointing)
-        if first is not None:
-            return min(first, layers)
-        return layers if self.gradient_checkpointing else 0
-
-    @property
-    def adapter_parameters(self) -> int:
-        return self.model.lora_parameters(self.r, self.target_modules)
-
-    def with_micro_batch(self, rows: int) -> Work:
-        """The same work with fewer rows at once, which have their share of the tokens, and at least those of the longest row."""
-        batch = self.training
-        tokens = max(batch.longest, -(-batch.tokens * rows // batch.rows))
-        return replace(self, training=Batch(rows, batch.longest, tokens, min(batch.learned, tokens)))
-
-
-@dataclass(frozen=True)
-class Part:
-    """Bytes of one kind. `elastic`: what takes them makes do with less where less is free."""
-
-    name: str
-    bytes: int
-    elastic: bool = False
-
-
-@dataclass(frozen=True)
-class Phase:
-    """The peak of one stage of a run, on the device that trains or on the host."""
-
-    name: str
-    parts: tuple[Part, ...]
-    bound: float
-    """|estimate − measured| was within this share."""
-    on_host: bool = False
-
-    @property
-    def bytes(self) -> int:
-        return sum(part.bytes for part in self.parts)
-
-
-    @property
-    def expected_bytes(self) -> int:
-        """What has to be there if the estimate is right; elastic parts need ELASTIC_BYTES."""
-        return self._needed(0.0)
-
-    @property
-    def needed_bytes(self) -> int:
-        """What has to be there, the estimate being off by its bound."""
-        return self._needed(self.bound)
-
-    def _needed(self, bound: float) -> int:
-        firm = sum(part.bytes for part in self.parts if not part.elastic)
-        return int((1 + bound) * firm) + sum(min(part.bytes, ELASTIC_BYTES) for part in self.parts if part.elastic)
-
-    @property
-    def tensor_bytes(self) -> int:
-        """What a probe measures: on a card without its context and fragments."""
-        return sum(part.bytes for part in self.parts if part.name not in (CONTEXT, FRAGMENTS))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Peaks by phase, and what they rest on."""
-
-    phases: tuple[Phase, ...]
-    basis: str
-
-    @property
-    def peak(self) -> Phase:
-        """The phase that takes most of the device that trains."""
-        return max((phase for phase in self.phases if not phase.on_host), key=lambda phase: phase.bytes)
-
-    @property
-    def expected_bytes(self) -> int:
-        """What has to be there if the estimate is right."""
-        return max(phase.expected_bytes for phase in self.phases if not phase.on_host)
-
-    @property
-    def needed_bytes(self) -> int:
-        """What has to be there: the largest peak with the bound on top."""
-        return max(phase.needed_bytes for phase in self.phases if not phase.on_host)
-
-    def phase(self, name: str) -> Phase:
-        return next(phase for phase in self.phases if phase.name == name)
-
 
 def estimate(work: Work, fit: Fit | None = None) -> Estimate:
-    """The peaks of this work, in the order of a run's phases. `fit`: another than the one for this backend and device."""
-    if fit is None and first_layers(work.gradient_checkpointing) is not None:
+    """The peaks of this work, in the order of a run's phases, corrected by what was measured on this machine.
+
+    `fit`: another than the one for this backend and device, and no correction.
+    """
+    if fit is not None:
+        return _estimate(work, fit)
+    return corrected(_of_table(work), work, work.corrections)
+
+
+def _of_table(work: Work) -> Estimate:
+    if first_layers(work.gradient_checkpointing) is not None:
         return _selective(work)
-    return _estimate(work, fit or fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing))
+    return _estimate(work, fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing))
 
 
 def _selective(work: Work) -> Estimate:
     """Where only the first layers are checkpointed. Never less than where all are: the backward pass forms them again one at a time too."""
     fit = fit_for(work.backend, work.device, work.dtype, work.gradient_checkpointing)
-    some, all_layers = _estimate(work, fit), estimate(replace(work, gradient_checkpointing=True))
+    some, all_layers = _estimate(work, fit), _of_table(replace(work, gradient_checkpointing=True))
     larger = (max(pair, key=lambda phase: phase.bytes) for pair in zip(some.phases, all_layers.phases))
     return Estimate(tuple(replace(phase, bound=own.bound) for phase, own in zip(larger, some.phases)), some.basis)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import cards
+from unsloth_ft import cache
 from unsloth_ft.flops import model_flops
 from unsloth_ft.hardware import Hardware
-from unsloth_ft.memory import ADAPTER_BYTES, Work, host_bytes
+from unsloth_ft.memory import ADAPTER_BYTES, host_bytes
 from unsloth_ft.memory_fit import checkpointing_name
+from unsloth_ft.memory_values import Work
+from unsloth_ft.pace import ERROR, REACHED, operations_a_second, started_seconds, step_seconds
 from unsloth_ft.plan import Plan
 from unsloth_ft.plan_memory import RECOMPUTED, longest_that_fits, most_rows_that_fit
 from unsloth_ft.recipe import Recipe
@@ -20,12 +21,6 @@ from unsloth_ft.recipe import Recipe
 MOST_ROWS = 256  # looked for in one forward pass
 CHECKPOINT_BYTES = 3 * 4  # a trained weight and AdamW's two moments, each in float32
 BASE_BYTES = 2  # a weight of a published base model
-# Share of a card's published rate that a step of long rows reaches: 0.313 of 989.5 TFLOP/s, vanilla PEFT with 2 × 2,048 tokens on an H200
-# (bench/results/2026-11-26T063621-cuda). Unsloth's kernels are faster, so this is on the careful side.
-REACHED = 0.3
-# Seconds that a layer's kernels take to be started, forward and backward: 0.33 s a pass of an 8B model's 32 layers with Unsloth, 1.1 s with
-# vanilla PEFT, rows of 160 tokens on an H200 (bench/results/2026-11-26T063022-cuda). Short passes take this long on any card.
-STARTED_SECONDS = {"unsloth": 0.010, "peft": 0.035}
 
 
 @dataclass(frozen=True)
@@ -108,14 +103,14 @@ def pace(plan: Plan, hardware: Hardware, *, tokens_a_row: float) -> Pace:
     if measured:
         step, basis = operations / measured, "at the rate that a probe measured on this machine"
     else:
-        rate = cards.teraflops(hardware.gpu) if hardware.gpu else None
+        rate = operations_a_second(hardware.gpu) if hardware.gpu else None
         if rate is None:
             what = hardware.gpu.name if hardware.gpu else "this CPU"
             return Pace(None, None, f"the rate of {what} isn't known; --probe measures it")
-        started = passes * work.model.num_hidden_layers * STARTED_SECONDS.get(work.backend, max(STARTED_SECONDS.values()))
+        started = started_seconds(work.backend, padding_free=plan.padding_free.value)
         again = 1 + (RECOMPUTED - 1) * work.checkpointed_layers / work.model.num_hidden_layers
-        step = again * max(started, operations / (REACHED * rate * 1e12))
-        basis = f"at {REACHED:.0%} of the card's published {rate:g} TFLOP/s, as measured on an H200; a probe would measure it here"
+        step = step_seconds(operations, passes=passes, layers=work.model.num_hidden_layers, rate=rate, started=started, again=again)
+        basis = f"± {ERROR:.0%}, at {REACHED:.0%} of the card's published rate, as measured on an H100 and an H200; a probe would measure it here"
     return Pace(step, step * plan.max_steps.value, basis)
 
 
@@ -139,7 +134,7 @@ def disk_bytes(recipe: Recipe, work: Work) -> dict[str, int]:
 
 def rates_file() -> Path:
     """Where this machine's probes are remembered."""
-    return Path(os.environ.get("UNSLOTH_FT_CACHE") or Path.home() / ".cache" / "unsloth-ft") / "rates.json"
+    return cache.folder() / "rates.json"
 
 
 def rate_key(work: Work, hardware: Hardware) -> str:

@@ -14,8 +14,10 @@ from unsloth_ft import plan_steps
 from unsloth_ft.data import sequence_length
 from unsloth_ft.errors import UserError
 from unsloth_ft.hardware import GIB, Gpu, Hardware
-from unsloth_ft.memory import TRAINING, Batch, Work, estimate
+from unsloth_ft.memory import estimate
+from unsloth_ft.memory_correction import Correction
 from unsloth_ft.memory_fit import first_layers
+from unsloth_ft.memory_values import TRAINING, Batch, Work
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.order import largest_micro_batch_tokens, packed_sequences
 from unsloth_ft.plan_memory import Fitting, Question, choose
@@ -57,14 +59,26 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know before the run begins."""
-        return (self.fitting.warning,) if self.fitting and self.fitting.warning else ()
+        if self.fitting is None:
+            return ()
+        model = self.fitting.work.model
+        as_llama = f"{model.architecture or 'a model without an architecture in its config.json'}: memory and time are counted as those of a Llama of its sizes"
+        return tuple(filter(None, (self.fitting.warning, "" if model.is_counted else as_llama)))
 
     def as_json(self) -> dict[str, dict[str, object]]:
         return {name: {"value": decision.value, "reason": decision.reason} for name, decision in self}
 
 
-def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardware, backend: Decision[str]) -> Plan:
-    """The plan for this recipe, this data and this machine.
+def resolve(
+    recipe: Recipe,
+    data: DataFacts,
+    model: ModelFacts,
+    hardware: Hardware,
+    backend: Decision[str],
+    *,
+    corrections: tuple[Correction, ...] = (),
+) -> Plan:
+    """The plan for this recipe, this data and this machine. `corrections`: what was measured of memory on it.
 
     Raises UserError for what can't be done at all, MachineError when memory is too small whatever is done.
     """
@@ -77,7 +91,7 @@ def resolve(recipe: Recipe, data: DataFacts, model: ModelFacts, hardware: Hardwa
     question = _question(
         recipe, batched, model, hardware, backend=backend.value, dtype=dtype.value, length=length.value, padding_free=padding_free.value
     )
-    fitting = choose(question)
+    fitting = choose(replace(question, work=replace(question.work, corrections=corrections)))
     micro_batch, accumulation = _batch(recipe, batched, fitting)
     steps_per_epoch = max(1, math.ceil(batched.train_rows / (micro_batch.value * accumulation.value)))
     epochs = plan_steps.epochs(recipe, data)

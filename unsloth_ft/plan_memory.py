@@ -9,8 +9,9 @@ from typing import Any
 
 from unsloth_ft.errors import MachineError
 from unsloth_ft.hardware import GIB, Hardware
-from unsloth_ft.memory import Batch, Estimate, Work, estimate
+from unsloth_ft.memory import estimate
 from unsloth_ft.memory_fit import checkpointing_name, first_layers
+from unsloth_ft.memory_values import Batch, Estimate, Work
 from unsloth_ft.recipe import Recipe
 
 # Of a card, what a process can have: an RTX 4090 says 23.6 GiB to CUDA and 24.0 to its driver, and a desktop takes some.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft import backends, base_model, cards, catalog, data, hardware, xray
+from unsloth_ft import measured as measured_here
 from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
@@ -72,6 +73,8 @@ class Prepared:
     backend: Backend | None
     warnings: tuple[str, ...]
     mixed: tuple[mixing.Mixed, ...] = ()
+    peaks: tuple[dict[str, Any], ...] = ()
+    """What was measured of memory on this machine, as far as the plan rests on it."""
     """General rows that `rows` and `train` end with, file by file."""
 
     @property
@@ -125,10 +128,11 @@ def request(
     return Request(Entry(entry.name, recipe, entry.source), data, eval_data, backend, offline, gpu)
 
 
-def prepare(request: Request, *, activate: bool) -> Prepared:
+def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]] | None = None) -> Prepared:
     """Reads, splits and tokenizes the data, and plans the run. Nothing is written.
 
-    `activate` imports the backend (seconds), which a run needs before any tokenizer; a look at the plan doesn't.
+    `activate` imports the backend (seconds), which a run needs before any tokenizer; a look at the plan doesn't. `peaks`: those that a
+    run which goes on was planned with, so that its plan stays what it was; None: all that were measured on this machine.
     Raises UserError for whatever is wrong with recipe, data or model, MachineError for the machine.
     """
     if request.offline:
@@ -170,7 +174,8 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
     # Steps and epochs count the rows that are trained on; the lengths stay those of the data.
     lengths = tuple(len(row.input_ids) for row in kept)
     trained = replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept), lengths=lengths)
-    plan = resolve(recipe, trained, facts, machine, chosen)
+    peaks = measured_here.known(machine, chosen.value) if peaks is None else peaks
+    plan = resolve(recipe, trained, facts, machine, chosen, corrections=measured_here.corrections(peaks))
     asked = {row.where for row in held_out_kept}
     return Prepared(
         request=request,
@@ -189,6 +194,7 @@ def prepare(request: Request, *, activate: bool) -> Prepared:
         backend=backend,
         warnings=(*found, *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
         mixed=mixed,
+        peaks=tuple(peaks),
     )
 
 
@@ -213,10 +219,16 @@ def go_offline() -> None:
 
 
 def check_report_to(recipe: Recipe) -> None:
-    """Raises MachineError when the metrics are to go to a package that is not installed; transformers would say so at step 1."""
+    """Raises MachineError when the metrics are to go to a package that is not installed; transformers would say so at step 1.
+
+    Package and reporter are spelt alike.
+    """
     package = recipe.train.report_to
     if package != "none" and importlib.util.find_spec(package) is None:
-        raise MachineError(f"train.report_to is {package}, which is not installed: pip install {package}, or leave train.report_to out.")
+        raise MachineError(
+            f"train.report_to is {package}, but {package} is not installed. Install it: pip install {package}. "
+            "Or leave train.report_to out."
+        )
 
 
 def check_optim(recipe: Recipe) -> None:

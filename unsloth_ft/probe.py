@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsloth_ft.chat import Row
 from unsloth_ft.errors import MachineError
 from unsloth_ft.flops import model_flops
+from unsloth_ft.memory_values import Batch, Work
 from unsloth_ft.plan import Plan
 from unsloth_ft.train.memory import out_of_memory
 
@@ -49,6 +50,15 @@ def rate(prepared: Prepared, measured: Probe) -> float:
     rows = sorted(prepared.rows, key=lambda row: -len(row.input_ids))[: plan.per_device_train_batch_size.value]
     pairs = [(len(row.input_ids), row.learned) for row in rows]
     return model_flops(prepared.base.facts(), pairs, r=lora.r, target_modules=lora.target_modules) / measured.seconds[STEP]
+
+
+def measured_work(prepared: Prepared) -> Work:
+    """The plan's work with the probe's own training batch: the longest rows, which need not meet in the run."""
+    plan = prepared.plan
+    assert plan.fitting is not None, "a plan that was just made has one"
+    lengths = [len(ids) for ids, _ in longest(prepared.rows, plan.per_device_train_batch_size.value)]
+    tokens = sum(lengths) if plan.padding_free.value else len(lengths) * lengths[0]
+    return replace(plan.fitting.work, training=Batch(len(lengths), lengths[0], tokens, tokens))
 
 
 def refuse_out_of_memory(plan: Plan, measured: Probe) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from unsloth_ft import backends, hardware
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, Row, load_tokenizer
-from unsloth_ft.memory import ANSWERS, EVALUATION, TRAINING
+from unsloth_ft.memory_values import ANSWERS, EVALUATION, TRAINING
 from unsloth_ft.plan import Decision, Plan
 from unsloth_ft.probe import STEP, STEPS
 from unsloth_ft.recipe import Recipe

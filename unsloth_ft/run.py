@@ -13,6 +13,7 @@ from unsloth_ft.errors import GateError, UnslothFtError
 from unsloth_ft.export.pipeline import Options, export
 from unsloth_ft.export.preflight import preflight
 from unsloth_ft.export.targets import Target
+from unsloth_ft.measured import remember_training
 from unsloth_ft.prepare import Prepared
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.report import terminal
@@ -87,6 +88,7 @@ def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console, *
         console=console,
         began=began,
     )
+    remember_training(plan, prepared.hardware, training.peak_allocated_bytes)
     save_adapter(model, prepared.chat, prepared.base.model, directory)
     directory.update(training=training.as_json())
     terminal.show_training(training, console)

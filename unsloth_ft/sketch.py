@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsloth_ft import base_model
+from unsloth_ft import base_model, measured
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.known_models import KNOWN
 from unsloth_ft.model_facts import ModelFacts
@@ -42,7 +42,8 @@ def sketch(request: Request) -> Sketch:
     data = DataFacts(ROWS, HELD_OUT_ROWS, length, length, length)
     assumed = f"no --data: {ROWS:,} rows of {length:,} tokens are assumed; --set max_seq_length=… says another length"
     settled = recipe.model_copy(update={"max_seq_length": length})
-    plan = resolve(settled, data, facts, machine, backend_of(request, machine, facts.architecture))
+    backend = backend_of(request, machine, facts.architecture)
+    plan = resolve(settled, data, facts, machine, backend, corrections=measured.corrections(measured.known(machine, backend.value)))
     return Sketch(request, machine, facts, data, assumed, sizes_from, plan)
 
 

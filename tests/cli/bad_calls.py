@@ -139,7 +139,7 @@ VALUES = [
     Call(
         "a tracker that is not installed",
         "RUN --set train.report_to=trackio",
-        "train.report_to is trackio, which is not installed: pip install trackio, or leave train.report_to out.",
+        "train.report_to is trackio, but trackio is not installed. Install it: pip install trackio. Or leave train.report_to out.",
         code=3,
     ),
     Call(

@@ -40,7 +40,7 @@ SURFACE = {
         "CASE --busy-ok --json --keep-loaded --legs --memory-cap --model --offline --out --quick --recipe --repeats --steps --time-budget"
     ),
     "bench synth": "RECIPE --json --layers --nf4 --out --seed",
-    "doctor": "--json",
+    "doctor": "--forget --json",
 }
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "rich.progress", "numpy", "jinja2"}
 

@@ -20,6 +20,7 @@ from unsloth_ft.backends import Backend
 from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import row_losses, total
 from unsloth_ft.order import packed_sequences
+from unsloth_ft.prepare import check_report_to
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.train import checkpoints
 from unsloth_ft.train.loop import arguments, evaluation_tokens, load_adapter_weights, save_adapter
@@ -282,7 +283,7 @@ def test_report_to_reaches_the_trainer_and_a_missing_package_is_named_first(
     assert arguments(run.recipe, run.plan, backend, RunDirectory(tmp_path)).report_to == ["wandb"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MachineError, match="train.report_to is wandb, but wandb is not installed. Install it: pip install wandb."):
-        run.train(None, backend, tmp_path)
+        check_report_to(run.recipe)
 
 
 def test_nothing_is_printed_but_our_own_lines(smollm2: Path, backend: Backend, tmp_path: Path, capfd: pytest.CaptureFixture[str]):

@@ -60,11 +60,16 @@ OPTIONAL = {
 
 
 @click.command()
+@click.option("--forget", is_flag=True, help="Forget the memory and speed that probes and runs measured on this machine, and end.")
 @options.JSON
-def doctor(as_json: bool) -> None:
+def doctor(forget: bool, as_json: bool) -> None:
     """Say whether this machine can train, and the one command that installs what is missing."""
-    from unsloth_ft import backends, hardware
+    from unsloth_ft import backends, hardware, measured
 
+    if forget:
+        gone = measured.forget()
+        options.print_json({"forgotten": gone}) if as_json else click.echo(f"forgotten: {', '.join(gone) or 'nothing was kept'}")
+        return
     machine = hardware.detect()
     versions = {package: _version(package) for package in (*NEEDED, *OPTIONAL)}
     clashing = {package: bounds for package, bounds in NEEDED.items() if (found := versions[package]) is None or not bounds.holds(found)}

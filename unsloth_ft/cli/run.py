@@ -158,13 +158,15 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, probe: bool
 
 
 def _probed(prepared: Any) -> Any:
-    """What the probe measured; its rate is remembered. Raises MachineError when memory ran out, with what to try."""
+    """What the probe measured; its rate and peaks are remembered. Raises MachineError when memory ran out, with what to try."""
+    from unsloth_ft.measured import Measured, remember
     from unsloth_ft.outlook import rate_key, remember_rate
-    from unsloth_ft.probe import probe, rate, refuse_out_of_memory
+    from unsloth_ft.probe import measured_work, probe, rate, refuse_out_of_memory
 
     measured = probe(prepared)
     refuse_out_of_memory(prepared.plan, measured)
     remember_rate(rate_key(prepared.plan.fitting.work, prepared.hardware), rate(prepared, measured))
+    remember(Measured(measured_work(prepared), measured.peaks, "probe"), prepared.hardware)
     return measured
 
 
@@ -179,7 +181,9 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     request = _request(inputs)
     directory = record.RunDirectory(Path(out)) if out else record.new_run(f"{request.recipe.name}-{_stem(request.data[0])}")
     directory.refuse_unusable()
-    prepared = prepare.prepare(request, activate=True)
+    # A run that goes on is planned with what was known when it began; what it measured itself must not make it another run.
+    before = directory.read_local()
+    prepared = prepare.prepare(request, activate=True, peaks=before.get("peaks", []) if before else None)
     if probe:
         from unsloth_ft.report.memory_table import show_probe
 
@@ -187,6 +191,7 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     # patterns by their files: a resumed run reads the same ones, whatever matches by then
     inputs |= {"data_files": request.data, "eval_data": request.eval_data}
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
+    local["peaks"] = list(prepared.peaks)
     local["inputs"]["mix"] = [_absolute_mix(text) for text in request.recipe.recipe.data.mix]
     try:
         result = run_all(prepared, directory, wanted, command=command, local=local, console=console, began=began)

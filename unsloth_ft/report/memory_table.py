@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unsloth_ft.hardware import GIB
-from unsloth_ft.memory import EVALUATION, TRAINING
+from unsloth_ft.memory_values import EVALUATION, TRAINING
 from unsloth_ft.plan_memory import Fitting
 from unsloth_ft.probe import Probe
 from unsloth_ft.report.wording import duration

@@ -52,6 +52,8 @@ class Training:
     seconds_in: dict[str, float]
     """By part, from the trainer's begin to its end (timing.PARTS); of this call alone where a run was resumed."""
     peak_memory_bytes: int
+    peak_allocated_bytes: int
+    """Of this call; 0 where no step was left to do. On a card what tensors took, without what the allocator kept."""
     trainable_parameters: int
     all_parameters: int
 
@@ -76,11 +78,10 @@ def train(
 
     Raises GateError when loss or gradient is no number, MachineError when memory or disk is full, Interrupted on a signal.
     """
-    from unsloth_ft.train import checkpoints, memory, progress, reporters
+    from unsloth_ft.train import checkpoints, memory, progress
     from unsloth_ft.train.before import Before
     from unsloth_ft.train.timing import Timing
 
-    reporters.check(recipe.train.report_to)
     memory.reset_peak(plan)
     started = time.perf_counter()
     checkpoint = _checkpoint_to_go_on_from(run, console)
@@ -115,6 +116,7 @@ def train(
         start_up_seconds=timing.start_up_seconds,
         seconds_in=timing.as_json(),
         peak_memory_bytes=memory.peak_memory_bytes(plan),
+        peak_allocated_bytes=0 if in_model is None else memory.peak_allocated_bytes(plan),
         trainable_parameters=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         all_parameters=sum(parameter.numel() for parameter in parameters),
     )
