@@ -9,7 +9,7 @@ from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
 from .examination import NOTHING, Examination, Paths, examine
 from .findings import Finding, Findings, collected, raise_errors
-from .split import Split, split
+from .split import Split, groups, split
 
 __all__ = [
     "ROLES",
@@ -27,6 +27,7 @@ __all__ = [
     "conversations_sha256",
     "duplicates",
     "examine",
+    "groups",
     "leaks",
     "load",
     "normalise",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Take = Callable[[Conversation], None]
 LINE_BITS = 40  # of the number that says where a row is; the file's number stands above them
+SIGNED_AT_ONCE = 2000  # rows whose shingles are held
 ROW_FIELDS = ("place", "row", "asked", "answer", "question")
 
 
@@ -127,6 +128,20 @@ def signed(conversations: Sequence[Conversation], common: np.ndarray | None, *, 
         new = signatures.common(found)
         common = new if common is None else np.union1d(common, new)
     return signatures.signatures(found if common is None else signatures.without(found, common)), common
+
+
+def signed_all(conversations: Sequence[Conversation]) -> np.ndarray:
+    """Signatures of rows that are held, a part at a time."""
+    import numpy as np
+
+    from .signatures import PERMUTATIONS
+
+    found = [np.zeros((0, 2 * PERMUTATIONS), dtype=np.uint16)]
+    common = None
+    for start in range(0, len(conversations), SIGNED_AT_ONCE):
+        part, common = signed(conversations[start : start + SIGNED_AT_ONCE], common, learn=not start)
+        found.append(part)
+    return np.concatenate(found)
 
 
 def _numbers(conversation: Conversation, file: int) -> tuple[int, ...]:

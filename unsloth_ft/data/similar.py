@@ -154,6 +154,15 @@ def linked(signatures: np.ndarray) -> np.ndarray:
     return roots
 
 
+def joined(roots: np.ndarray, same: Sequence[int]) -> np.ndarray:
+    """The roots, each row linked with the one that `same` names as well."""
+    import numpy as np
+
+    roots = roots.copy()
+    _link(roots, np.asarray(same, dtype=np.int64), np.arange(len(roots)))
+    return roots
+
+
 def _candidates(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of rows that share a key: each with the one before it, and with the first of all. A key of n rows gives 2n pairs, not n²."""
     import numpy as np

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
@@ -13,7 +14,7 @@ from .conversation import Conversation
 
 @dataclass(frozen=True)
 class Split:
-    """Both sides in the order the rows came; neither is empty, and no question is on both."""
+    """Both sides in the order the rows came; neither is empty, and no question is on both, nor a row and its near duplicate."""
 
     train: tuple[Conversation, ...]
     held_out: tuple[Conversation, ...]
@@ -22,28 +23,48 @@ class Split:
 def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: int | None = None, seed: int) -> Split:
     """Hold out about `share` of the rows (or a number of `rows`), at least one, never more than asked unless every group of one question is larger.
 
-    Rows with the same normalised question stay together. Questions are drawn in the order of a hash of the seed and the question,
-    so shuffling the file, or adding a row, leaves the other rows' order of being drawn as it was.
+    Rows with the same normalised question stay together, and near duplicates do. Questions are drawn in the order of a hash of the seed
+    and the question, so shuffling the file, or adding a row, leaves the other rows' order of being drawn as it was.
 
     Raises: UserError when `share` is not between 0 and 1, or when there are fewer than two different questions.
     """
     if not 0 < share < 1:
         raise UserError(f"the held-out share is {share}; expected a number between 0 and 1, such as 0.1.")
     questions = [normalise(conversation.question) for conversation in conversations]
-    groups: dict[str, int] = {}
-    for question in questions:
-        groups[question] = groups.get(question, 0) + 1
-    if len(groups) < 2:
+    if len(set(questions)) < 2:
         raise UserError(_too_few(conversations))
-    held = _drawn(groups, wanted=rows or max(1, round(share * len(questions))), seed=seed)
-    pairs = list(zip(conversations, questions, strict=True))
+    names = _names(groups(conversations), questions, seed)
+    if len(set(names)) < 2:
+        names = questions  # one group cannot be split; the check has named its rows
+    held = _drawn(Counter(names), wanted=rows or max(1, round(share * len(names))), seed=seed)
+    pairs = list(zip(conversations, names, strict=True))
     return Split(
-        train=tuple(conversation for conversation, question in pairs if question not in held),
-        held_out=tuple(conversation for conversation, question in pairs if question in held),
+        train=tuple(conversation for conversation, name in pairs if name not in held),
+        held_out=tuple(conversation for conversation, name in pairs if name in held),
     )
 
 
-def _drawn(groups: dict[str, int], *, wanted: int, seed: int) -> set[str]:
+def groups(conversations: Sequence[Conversation]) -> list[int]:
+    """For each row the number of its group's first: rows with one question, and rows that are nearly the same, over any number of steps."""
+    from .part import signed_all
+    from .similar import joined, linked
+
+    first: dict[str, int] = {}
+    same = [first.setdefault(normalise(conversation.question), place) for place, conversation in enumerate(conversations)]
+    return joined(linked(signed_all(conversations)), same).tolist()
+
+
+def _names(group: Sequence[int], questions: Sequence[str], seed: int) -> list[str]:
+    """A group is called by that of its questions that is drawn first."""
+    drawn: dict[int, str] = {}
+    for number, question in zip(group, questions, strict=True):
+        known = drawn.setdefault(number, question)
+        if question != known and _rank(question, seed) < _rank(known, seed):
+            drawn[number] = question
+    return [drawn[number] for number in group]
+
+
+def _drawn(groups: Mapping[str, int], *, wanted: int, seed: int) -> set[str]:
     order = sorted(groups, key=lambda question: _rank(question, seed))
     held: set[str] = set()
     rows = 0
