@@ -31,6 +31,9 @@ def test_what_is_wrong_in_an_answer_is_said_with_its_place(answer, code, message
     [
         ("As an AI language model, I can't.", "warning", "ai-boilerplate", 'says "As an AI language model, I" of itself, as other chat models do; expected an answer. Rewrite it, or remove the row.'),
         ("I'm sorry, but as an AI language model I don't know.", "warning", "ai-boilerplate", 'says "as an AI language model I" of itself, as other chat models do; expected an answer. Rewrite it, or remove the row.'),
+        ("As a language model, I have no taste.", "warning", "ai-boilerplate", 'says "As a language model, I" of itself, as other chat models do; expected an answer. Rewrite it, or remove the row.'),
+        ("As of my last knowledge update, it is 3.", "warning", "ai-boilerplate", 'says "As of my last knowledge update" of itself, as other chat models do; expected an answer. Rewrite it, or remove the row.'),
+        ("So:\n```python\nprint(1)", "warning", "unclosed-code", "opens a code block and doesn't close it; expected ``` after it. Close it, or write the whole answer."),
         ("Als KI-Sprachmodell kann ich das nicht.", "warning", "ai-boilerplate", 'says "Als KI-Sprachmodell kann ich" of itself, as other chat models do; expected an answer. Rewrite it, or remove the row.'),
         ("I'm sorry, but I can't assist with that.", "note", "refusal", 'is a refusal, "I\'m sorry, but I can\'t assist with that."; expected an answer. Remove the row, unless the model should refuse this.'),
         ("N/A", "warning", "placeholder", f'is only "N/A"; {ANSWER}'),

@@ -11,7 +11,8 @@ from .wording import quote
 # What chat models of others say of themselves; learned from their output, a model says it of itself.
 _OF_ITSELF = re.compile(
     r"As an? (?:AI|artificial intelligence)(?: (?:language model|model|assistant|chatbot))?(?: (?:developed|created|trained) by \w+)?,? (?:I|my)\b"
-    r"|As a large language model\b[^.\n]{0,40}?, (?:I|my)\b"
+    r"|As a (?:large )?language model\b[^.\n]{0,40}?, (?:I|my)\b"
+    r"|As of my (?:last|latest|most recent) (?:knowledge|training) (?:update|cut-?off)\b|My (?:knowledge|training) cut-?off\b"
     r"|I(?: am|['’]m) (?:just |only )?an AI (?:language )?model\b"
     r"|Als (?:ein |eine )?(?:KI|künstliche Intelligenz)\b[^.\n]{0,40}? (?:kann|habe|bin|darf) ich\b"
     r"|En tant (?:que modèle de langage|qu['’](?:IA|intelligence artificielle|assistant IA))\b"
@@ -33,12 +34,13 @@ _TO_FILL_IN = re.compile(
 _LOREM = "lorem ipsum dolor"
 _ASKED_FOR_IT = re.compile(r"lorem|place ?holder|filler|dummy|sample text|blindtext|template|mock", re.I)
 _NOTHING = re.compile(r"\A\W*(?:n/?a|tbd|todo|t\.b\.d\.|\.+|…|-+|–|—|\?{2,}|x{3,}|asdf\w*|qwerty|foo|bar|blah(?: blah)*|lorem ipsum|test test)\W*\Z", re.I)
+_FENCE = re.compile(r"^ {0,3}```", re.MULTILINE)  # CommonMark 0.31, section 4.5
 _LONGEST_NOTHING = 20  # characters
 _DIFFERENCE = 4  # characters of punctuation and space that an answer and the question that it repeats may differ in
 _SHORTEST_REPEAT = 12  # characters: "Hello!" is a fair answer to "Hello!"
 # One of them, in small letters, is in every text that the patterns above find.
 _MARKS = (
-    "as an a", "an ai ", "language model", "als ki", "als ein ki", "als eine ki", "künstliche in", "en tant qu", "como ", "insert ", "lorem", "i can", "i won", "i will",
+    "as an a", "an ai ", "language model", "as of my", "my knowledge cut", "my training cut", "als ki", "als ein ki", "als eine ki", "künstliche in", "en tant qu", "como ", "insert ", "lorem", "i can", "i won", "i will",
     "i am ",
 )  # fmt: skip
 
@@ -81,6 +83,13 @@ def empty(question: str, answer: str, name: str) -> Iterator[Problem]:
         yield Problem("placeholder", message, "warning")
     elif abs(len(question) - len(answer)) < _DIFFERENCE and len(answer) >= _SHORTEST_REPEAT and _bare(question) == _bare(answer):
         yield Problem("repeats-question", f"{name} only repeats the question; expected an answer. Write one, or remove the row.", "warning")
+
+
+def unclosed(answer: str, name: str) -> Iterator[Problem]:
+    """A code block that ends with the answer: as a rule the answer was cut off."""
+    if len(_FENCE.findall(answer)) % 2:
+        message = f"{name} opens a code block and doesn't close it; expected ``` after it. Close it, or write the whole answer."
+        yield Problem("unclosed-code", message, "warning")
 
 
 def _bare(text: str) -> str:

@@ -41,6 +41,8 @@ def _problems(conversation: Conversation) -> Iterator[Problem]:
         if message.role == "assistant" and text:
             if phrases:
                 yield from boilerplate.phrases(before, text, f"message {place} (assistant)")
+            if "```" in text:
+                yield from boilerplate.unclosed(text, f"message {place} (assistant)")
             if boilerplate.may_be_empty(before, text):
                 yield from boilerplate.empty(before, text, f"message {place} (assistant)")
         before = text

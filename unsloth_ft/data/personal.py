@@ -38,10 +38,12 @@ _DIGITS = re.compile(r"[0-9][0-9 ()./-]{6,}[0-9]")  # every number below has suc
 _INTERNATIONAL = re.compile(r"(?<![\w+.=/*^(-])(\+[1-9][0-9 ()./-]{6,24}[0-9])(?![\w-])")
 _NORTH_AMERICAN = re.compile(r"(?<![\w+.-])((?:1[ .-])?\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4})(?![\w-])")
 _CALLED = re.compile(
-    r"(?:\b(?:phone|telephone|mobile|cell|call|tel|telefon|mobil|handy|fax|whatsapp|t[ée]l[ée]phone|tel[ée]fono|telefone|rufnummer)"
-    r"(?: number|nummer)?(?: is| ist| est| unter|:|\.:?)?|☎|📞) {0,3}(\(?0[0-9 ()./-]{6,20}[0-9])(?![\w-])",
+    r"(?:\b(?:phone|telephone|mobile|cell|tel|telefon|mobil|handy|fax|whatsapp|t[ée]l[ée]phone|tel[ée]fono|telefone|rufnummer"
+    r"|(?:call|reach|text|ring)(?: (?:me|him|her|us))?|ruf(?:en sie)?(?: mich| uns)? an)(?: number|nummer)?(?: (?:is|at|on|ist|est|unter))?[:.]?|☎|📞)"
+    r" {0,3}(\(?0[0-9 ()./-]{6,20}[0-9]|[2-9][0-9]{2}[ .-][0-9]{3}[ .-][0-9]{4})(?![\w-])",
     re.I,
 )
+_MOBILE = re.compile(r"(?<![\w+./-])(01[567][0-9][ /-]?[0-9]{7,8}|0[67](?: [0-9]{2}){4}|07[0-9]{3} [0-9]{6})(?![\w-])")  # German, French, British
 _DATE = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}")
 # Of no person: 555-0100 to 555-0199, kept for fiction (NANPA), and numbers that are free to call.
 _NOBODY = re.compile(r"\+?1?[2-9][0-9]{2}55501[0-9]{2}|(?:\+?1)?8(?:00|33|44|55|66|77|88)[0-9]{7}|(?:\+[0-9]{2}|0)80[0-9]+")
@@ -97,7 +99,7 @@ def _emails(text: str, name: str) -> Iterator[Problem]:
 
 
 def _phones(text: str, name: str) -> Iterator[Problem]:
-    for pattern in (_INTERNATIONAL, _NORTH_AMERICAN, _CALLED):
+    for pattern in (_INTERNATIONAL, _NORTH_AMERICAN, _CALLED, _MOBILE):
         for found in pattern.finditer(text):
             number = found[1]
             if _is_phone(number):
@@ -109,7 +111,7 @@ def _is_phone(number: str) -> bool:
     """As many digits as a phone number has, no round number ("+10 000 000"), no decimal, and a person's."""
     digits = re.sub(r"[^0-9+]", "", number)
     long_enough = 9 if number != digits else 11
-    if not long_enough <= len(digits.lstrip("+")) <= 15 and not (digits.startswith("0") and len(digits) >= 8):
+    if not (8 if digits.startswith("0") else long_enough) <= len(digits.lstrip("+")) <= 15:
         return False
     if re.search(r"000.?000|[ ()./-]{3}", number) or re.fullmatch(r"\+[0-9]+\.[0-9]+", number) or _DATE.search(number):
         return False

@@ -24,6 +24,7 @@ from .content import Problem
 # learn.microsoft.com/azure/storage (connection strings); RFC 7519 and 7515 (JWT); RFC 7468 (PEM); RFC 3986, 3.2.1 (userinfo).
 _FORMATS = {
     "aws": ("an AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "awssecret": ("an AWS secret key", r"(?i:aws_secret_access_key)[\"']?\s{0,3}[=:]\s{0,3}[\"']?[0-9A-Za-z/+]{40}(?![0-9A-Za-z/+=])"),
     "github": ("a GitHub token", r"\b(?:gh[pousr]_[0-9A-Za-z]{36,}|github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59})\b"),
     "gitlab": ("a GitLab token", r"\bgl(?:pat|dt|rt|ptt|cbt)-[0-9A-Za-z_-]{20,}"),
     "slack": ("a Slack token", r"\bxox[abeoprs]-[0-9A-Za-z-]{20,}|\bxapp-\d-[0-9A-Za-z-]{20,}"),
@@ -50,7 +51,7 @@ _FORMATS = {
 _SECRET = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (_, pattern) in _FORMATS.items()))
 # One of them is in every text that the formats match.
 _MARKS = (
-    "AKIA", "ASIA", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_", "whsec_", "AIza", "GOCSPX", "sk-", "hf_",
+    "AKIA", "ASIA", "SECRET_ACCESS_KEY", "secret_access_key", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_", "whsec_", "AIza", "GOCSPX", "sk-", "hf_",
     "api_org_", "npm_", "pypi-", "SG.", ":AA", "_v1_", "shp", "AccountKey", "eyJ", "://",
 )  # fmt: skip
 
@@ -92,8 +93,9 @@ def _is_example(kind: str, secret: str) -> bool:
         return _example_url(secret)
     if kind == "jwt":
         return _example_token(secret)
-    if kind == "pem":
-        return len(set(secret.rpartition("-----")[2])) < _LEAST_CHARACTERS
+    if kind in ("pem", "awssecret"):
+        own = secret.rpartition("-----")[2] if kind == "pem" else secret[-40:]
+        return len(set(own)) < _LEAST_CHARACTERS or "EXAMPLE" in own
     return bool(_EXAMPLE.search(secret)) or len(set(secret)) < _LEAST_CHARACTERS or secret in _PUBLISHED
 
 
@@ -123,10 +125,12 @@ def _object(part: str) -> dict[str, object] | None:
 
 
 def _shown(kind: str, secret: str) -> str:
-    """What can be said of it: the public beginning, or the host."""
+    """What can be said of it: the public beginning, the name, or the host."""
     if kind == "url":
         scheme, _, rest = secret.partition("://")
         return f"{scheme}://…@{rest.rpartition('@')[2]}"
     if kind == "pem":
         return re.split(r"\s*(?:\n|\\n)", secret, maxsplit=1)[0]
+    if kind == "awssecret":
+        return f"{secret[:21]}…"
     return f"{secret[:4]}… ({len(secret)} characters)"
