@@ -65,7 +65,7 @@ def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
 
 def prepare_ours(case: Case, model: Path, scratch: Path) -> Task:
     """As `unsloth-ft run` does it: every row checked, encoded and masked."""
-    from unsloth_ft import data, xray
+    from unsloth_ft import data, token_store
     from unsloth_ft.chat import Chat, load_tokenizer
 
     recipe = catalog.find(case.recipe).recipe
@@ -73,12 +73,12 @@ def prepare_ours(case: Case, model: Path, scratch: Path) -> Task:
     chat = Chat(load_tokenizer(model), template_kwargs=recipe.chat_template_kwargs)
 
     def run() -> Any:
-        return xray.encode_all(data.load((str(file),)).conversations, chat)
+        return token_store.tokenized([data.load((str(file),)).conversations], chat=chat).parts[0]
 
     def amount(rows: Any) -> dict[str, float]:
-        return _rows(len(rows), sum(len(row.input_ids) for row in rows), sum(row.learned for row in rows))
+        return _rows(len(rows), int(rows.lengths.sum()), int(rows.learned.sum()))
 
-    encodes = "unsloth_ft.xray.encode_all, one process, its tokenizer on all cores"
+    encodes = "unsloth_ft.token_store.tokenized, one process, its tokenizer on all cores"
     return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": encodes})
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import families
 from tests.test_chat import ANSWERS, conversation
 from unsloth_ft import chat as chat_module
-from unsloth_ft.chat import Chat, Row, load_tokenizer
+from unsloth_ft.chat import Chat, load_tokenizer
+from unsloth_ft.chat_ids import Encoder
+from unsloth_ft.chat_row import Tokenized
 from unsloth_ft.data.conversation import Conversation
 from unsloth_ft.errors import UserError
 
@@ -32,7 +35,7 @@ def conversations(count: int) -> list[Conversation]:
     return found
 
 
-def told(found: Row | UserError) -> Row | str:
+def told(found: Tokenized | UserError) -> Tokenized | str:
     return str(found) if isinstance(found, UserError) else found
 
 
@@ -43,17 +46,38 @@ def test_together_is_one_by_one(
 ):
     asked = conversations(60)
     chat = Chat(load_tokenizer(family_dir(family)), special_tokens=special_tokens)
-    alone = [told(found) for one in asked for found in chat.encode_all([one])]
+    alone = [told(found) for one in asked for found in chat.tokenize_all([one])]
     monkeypatch.setattr(chat_module, "TOGETHER", 7)
-    together = [told(found) for found in Chat(chat.tokenizer, special_tokens=special_tokens).encode_all(asked)]
+    together = [told(found) for found in Chat(chat.tokenizer, special_tokens=special_tokens).tokenize_all(asked)]
     assert together == alone
     refused = [found for found in together if isinstance(found, str)]
     assert len(refused) == (6 if special_tokens == "refuse" else 0)
     assert all(f"rows.jsonl:{line}: " in "\n".join(refused) for line in (10, 20, 30, 40, 50, 60) if refused)
 
 
-def test_the_ids_of_many_rows_are_shared_numbers(family_dir: Callable[[str], Path]):
-    """A data set of 100,000 rows would hold 17 million numbers of 28 bytes otherwise."""
-    chat = Chat(load_tokenizer(family_dir("smollm2")))
-    first, second = chat.encode_all([conversation("user:Hello", "assistant:Paris.", line=line) for line in (1, 2)])
-    assert all(one is other for one, other in zip(first.input_ids, second.input_ids, strict=True))
+@pytest.mark.parametrize("special_tokens", ["refuse", "text"])
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_what_control_tokens_tell_of_a_row_is_what_the_places_of_its_tokens_tell(
+    family: str, special_tokens: str, family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    generator = random.Random(11)
+    texts = list(ANSWERS.values())
+    asked = conversations(60)
+    asked += [
+        conversation(f"user:{generator.choice(texts)}", f"assistant:{one}", f"user:{one}", f"assistant:{generator.choice(texts)}", line=line)
+        for line, one in enumerate(texts * 3, 61)
+    ]
+    chat = Chat(load_tokenizer(family_dir(family)), special_tokens=special_tokens)
+    told_by: list[bool] = []
+    counted = Encoder.counted
+
+    def watched(*given: Any, **named: Any) -> list[int] | None:
+        found = counted(*given, **named)
+        told_by.append(found is not None)
+        return found
+
+    monkeypatch.setattr(Encoder, "counted", watched)
+    by_control_tokens = [told(found) for found in chat.tokenize_all(asked)]
+    assert sum(told_by) > 50  # not where an answer's new lines would be one token with the prompt's last
+    monkeypatch.setattr(Encoder, "counted", lambda *_, **__: None)
+    assert [told(found) for found in Chat(chat.tokenizer, special_tokens=special_tokens).tokenize_all(asked)] == by_control_tokens

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from tests.stored import stored
 from tests.test_chat import conversation
 from unsloth_ft.chat import IGNORE, Chat, Row, load_tokenizer
 from unsloth_ft.data.conversation import Conversation
 from unsloth_ft.errors import UserError
-from unsloth_ft.xray import XRay, encode_all, fit, look, measure, pieces
+from unsloth_ft.token_rows import Rows
+from unsloth_ft.token_store import tokenized
+from unsloth_ft.xray import XRay, fit, look, measure, pieces
 
 
 @pytest.fixture(scope="session")
 def smollm2_chat(family_dir):
     return Chat(load_tokenizer(family_dir("smollm2")))
+
+
+def encode_all(conversations: list[Conversation], chat: Chat) -> Rows:
+    return tokenized([conversations], chat=chat).parts[0]
 
 
 def row(length: int, *turn_ends: int, line: int = 1) -> Row:
@@ -25,18 +32,19 @@ def row(length: int, *turn_ends: int, line: int = 1) -> Row:
 
 def test_a_row_that_fits_is_kept_as_it_is():
     rows = (row(8, 8), row(7, 6))
-    assert fit(rows, 8) == (rows, (), (), 0)
+    kept, *others = fit(stored(*rows), 8)
+    assert (tuple(kept), *others) == (rows, (), (), 0)
 
 
 def test_a_long_row_is_cut_behind_its_last_whole_answer_and_counted():
-    kept, cut, dropped, lost = fit((row(20, 6, 12, 19, line=4),), 18)
-    assert kept == (Row(tuple(range(10, 22)), (*[-100] * 4, 14, 15, *[-100] * 4, 20, 21), "rows.jsonl:4", (6, 12)),)
+    kept, cut, dropped, lost = fit(stored(row(20, 6, 12, 19, line=4)), 18)
+    assert tuple(kept) == (Row(tuple(range(10, 22)), (*[-100] * 4, 14, 15, *[-100] * 4, 20, 21), "rows.jsonl:4", (6, 12)),)
     assert (cut, dropped, lost) == (("rows.jsonl:4",), (), 8)
 
 
 @pytest.mark.parametrize(("length", "tokens"), [(19, 19), (18, 12), (12, 12), (11, 6), (6, 6)])
 def test_the_cut_is_never_inside_an_answer(length, tokens):
-    ((kept,), cut, dropped, lost) = fit((row(20, 6, 12, 19),), length)
+    ((kept,), cut, dropped, lost) = fit(stored(row(20, 6, 12, 19)), length)
     assert len(kept.input_ids) == len(kept.labels) == tokens == 20 - lost
     assert kept.labels[-2:] == kept.input_ids[-2:]
     assert (len(cut), dropped) == (1, ())
@@ -44,12 +52,13 @@ def test_the_cut_is_never_inside_an_answer(length, tokens):
 
 def test_a_row_whose_first_answer_does_not_fit_is_dropped_and_counted():
     rows = (row(20, 6, 19, line=1), row(5, 5, line=2), row(9, 9, line=3))
-    assert fit(rows, 5) == ((rows[1],), (), ("rows.jsonl:1", "rows.jsonl:3"), 29)
+    kept, *others = fit(stored(*rows), 5)
+    assert (tuple(kept), *others) == ((rows[1],), (), ("rows.jsonl:1", "rows.jsonl:3"), 29)
 
 
 def test_no_row_left_is_refused_with_the_length_that_would_do():
     with pytest.raises(UserError) as error:
-        look((row(20, 6, 19), row(9, 9)), 5, None)
+        look(stored(row(20, 6, 19), row(9, 9)), 5, None)
     assert str(error.value) == "no row fits into max_seq_length 5; the shortest has 9 tokens. Pass --set max_seq_length=9 or more."
 
 
@@ -120,8 +129,8 @@ def test_rows_keep_the_order_of_the_conversations(smollm2_chat):
 
 
 def test_lengths_are_measured_before_any_row_is_cut():
-    facts = measure([row(length, length) for length in range(1, 101)], [row(5, 5), row(6, 6)])
+    facts = measure(stored(*(row(length, length) for length in range(2, 102))), [row(5, 5), row(6, 6)])
     assert (facts.train_rows, facts.held_out_rows) == (100, 2)
-    assert (facts.length_p50, facts.length_p95, facts.length_max) == (50, 95, 100)
-    one = measure([row(7, 7)], [])
+    assert (facts.length_p50, facts.length_p95, facts.length_max) == (51, 96, 101)
+    one = measure(stored(row(7, 7)), [])
     assert (one.length_p50, one.length_p95, one.length_max, one.held_out_rows) == (7, 7, 7, 0)

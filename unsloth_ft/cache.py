@@ -1,4 +1,4 @@
-"""Where this program keeps what it can make again: a converted model, what was measured on this machine."""
+"""Where this program keeps what it can make again: rows, a converted model, what was measured on this machine."""
 
 from __future__ import annotations
 
@@ -7,5 +7,9 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """`$UNSLOTH_FT_CACHE`, or one in the user's home. It need not be there."""
-    return Path(os.environ.get("UNSLOTH_FT_CACHE") or Path.home() / ".cache" / "unsloth-ft")
+    """`$UNSLOTH_FT_CACHE`, or `unsloth-ft` in `$XDG_CACHE_HOME` or `~/.cache`. It need not exist."""
+    named, shared = os.environ.get("UNSLOTH_FT_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named)
+    # The XDG specification has a relative path ignored.
+    return (Path(shared) if shared and os.path.isabs(shared) else Path.home() / ".cache") / "unsloth-ft"

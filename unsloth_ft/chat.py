@@ -6,16 +6,22 @@ The tokenizer's own chat template is the only template, and what is learned is f
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from unsloth_ft.chat_ids import Encoder, Span, Tokens
+from unsloth_ft.chat_ids import Encoder, Span, all_cores
 from unsloth_ft.chat_layout import Layout, Template, last_answer, short
+from unsloth_ft.chat_row import IGNORE, Row, Tokenized, all_but
 from unsloth_ft.chat_tools import TEMPLATE_ERRORS, ToolSupport, has_calls, own_texts, plain
 from unsloth_ft.data.conversation import Conversation, Message
 from unsloth_ft.errors import UserError
@@ -26,26 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEPT_TEMPLATES = 64  # lists of tools at a time whose templates are kept; most data have one, some have one a row
-TOGETHER = 1024  # conversations at a time: their tokens' places take about 20 MB beside the rows
-IGNORE = -100  # torch's cross-entropy skips this label
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sequence fed to the model. `labels[i]` is `input_ids[i]` where token i is learned, else -100.
-
-    `turn_ends`: for each learned turn the position after its turn-end token, where a row may be cut without harm.
-    """
-
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
-    where: str
-    turn_ends: tuple[int, ...]
-
-    @property
-    def learned(self) -> int:
-        """Number of learned tokens."""
-        return sum(label != IGNORE for label in self.labels)
+TOGETHER = 1024  # conversations at a time: what the tokenizer keeps of them takes about 15 MB
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -85,8 +72,6 @@ class Chat:
         self._encoder = Encoder(tokenizer)
         self._templates: dict[str | None, Template] = {}
         self._tools = ToolSupport(partial(self._applied, add_generation_prompt=True))
-        # Each id once: rows share these, else every token of a data set would be a number of its own (28 bytes).
-        self._numbers: dict[int, int] = {}
 
     @property
     def control_tokens(self) -> dict[str, int]:
@@ -116,6 +101,22 @@ class Chat:
         """What short rows are filled with; never an end token, so that no code downstream can mistake one for the other."""
         candidates = (self.tokenizer.pad_token_id, self.tokenizer.unk_token_id, 0, 1, 2, 3)
         return next(index for index in candidates if index is not None and index not in self.end_ids)
+
+    def fingerprint(self) -> str:
+        """sha256 of all that decides what a conversation becomes, but for this program itself: tokenizer, template, settings, libraries."""
+        template = str(self.tokenizer.chat_template)
+        asked = {
+            "tokenizer": self._encoder.fingerprint(),
+            "special_tokens": {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()},
+            "template": template,
+            "template_kwargs": self.template_kwargs,
+            # Llama 3.2's template writes the day on which it is rendered into a system message.
+            "day": datetime.date.today().isoformat() if "strftime_now" in template else None,
+            "train_on": self.train_on,
+            "special_tokens_in_text": self.special_tokens,
+            "versions": {name: importlib.metadata.version(name) for name in ("tokenizers", "transformers", "jinja2")},
+        }
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: str | None = None) -> str:
         """The template's text for these messages. Raises jinja2.TemplateError where the template refuses them."""
@@ -150,20 +151,37 @@ class Chat:
         Raises UserError, naming file and line, for a conversation that the template refuses, changes or leaves out in part,
         for control tokens inside a message, and for an answer of which nothing would be learned.
         """
-        (row,) = self.encode_all([conversation])
-        if isinstance(row, UserError):
-            raise row
-        return row
+        (found,) = self.tokenize_all([conversation])
+        if isinstance(found, UserError):
+            raise found
+        return found.row(conversation.where)
 
-    def encode_all(self, conversations: Sequence[Conversation]) -> Iterator[Row | UserError]:
-        """A row for each, or what `encode` would raise; the texts go through the tokenizer TOGETHER at a time."""
-        for first in range(0, len(conversations), TOGETHER):
-            part = conversations[first : first + TOGETHER]
-            layouts = [self._or_error(conversation, self._lay_out) for conversation in part]
-            whole = iter(self._encoder.whole([layout.text for layout in layouts if isinstance(layout, Layout)]))
-            for conversation, layout in zip(part, layouts):
-                encode = partial(self._encode, layout=layout, whole=next(whole)) if isinstance(layout, Layout) else self._encode_text
-                yield layout if isinstance(layout, UserError) else self._or_error(conversation, encode)
+    def tokenize_all(self, conversations: Iterable[Conversation]) -> Iterator[Tokenized | UserError]:
+        """What each row comes to, or what `encode` would raise, in order.
+
+        TOGETHER conversations at a time are rendered, while the tokenizer has those before them on all cores.
+        """
+        parts = iter(conversations)
+        with all_cores(), ThreadPoolExecutor(1) as beside:
+            before = None
+            while part := list(islice(parts, TOGETHER)):
+                layouts = [self._or_error(conversation, self._lay_out) for conversation in part]
+                ids = beside.submit(self._encoder.whole, [layout.text for layout in layouts if isinstance(layout, Layout)])
+                if before:
+                    yield from self._masked(*before)
+                before = (part, layouts, ids)
+            if before:
+                yield from self._masked(*before)
+
+    def _masked(
+        self, part: Sequence[Conversation], layouts: Sequence[Layout | UserError | None], ids: Future[list[list[int]]]
+    ) -> Iterator[Tokenized | UserError]:
+        whole = iter(ids.result())
+        for conversation, layout in zip(part, layouts):
+            if isinstance(layout, Layout):
+                yield self._or_error(conversation, partial(self._encode, layout=layout, whole=next(whole)))
+            else:
+                yield layout or self._or_error(conversation, self._encode_text)
 
     def _or_error(self, conversation: Conversation, do: Callable[[Conversation], T]) -> T | UserError:
         """What `do` makes of the conversation, or its error with file and line."""
@@ -182,26 +200,34 @@ class Chat:
         _refuse_changed(conversation.messages, layout)
         return layout
 
-    def _encode(self, conversation: Conversation, *, layout: Layout, whole: Tokens) -> Row:
+    def _encode(self, conversation: Conversation, *, layout: Layout, whole: list[int]) -> Tokenized:
         messages = conversation.messages
-        tokens, starts = self._encoder.encode(layout.text, cuts=layout.starts, plain=self._plain(messages, layout), whole=whole)
-        ends, closed = self._ends(messages, layout, tokens)
-        ids = tuple(map(self._numbers.setdefault, tokens.ids, tokens.ids))
-        labels = list(ids) if self.train_on == "all" else [IGNORE] * len(ids)
-        learned = [message.learned for message in messages if message.role == "assistant"]
-        for number, (start, end) in enumerate(zip(starts, ends)):
-            if not learned[number]:
-                labels[start:end] = [IGNORE] * (end - start)
-                continue
-            if start >= end:
+        places, closed = self._ends(messages, layout)
+        ids, starts, ends = self._counted(messages, layout, places, whole)
+        self._refuse_double_bos(ids)
+        learned, others = [], []
+        for number, message in enumerate(message for message in messages if message.role == "assistant"):
+            start, end = starts[number], ends[number]
+            if start >= end and message.learned:
                 looked = f"It was looked for at character {layout.starts[number]} of {short(layout.text)}"
                 raise UserError(f"no token of answer {number + 1} would be learned. {looked}.")
-            labels[start:end] = ids[start:end]
-        row = Row(ids, tuple(labels), conversation.where, tuple(closed))
-        self._refuse_double_bos(row)
-        return row
+            (learned if message.learned else others).append((start, end))
+        turn_ends = [end for end, yes in zip(ends, closed) if yes]
+        return Tokenized(ids, all_but(others, len(ids)) if self.train_on == "all" else learned, turn_ends)
 
-    def _encode_text(self, conversation: Conversation) -> Row:
+    def _counted(
+        self, messages: Sequence[Message], layout: Layout, places: Sequence[int], whole: list[int]
+    ) -> tuple[list[int], list[int], list[int]]:
+        """(the row's ids, for each answer the number of tokens before it, and through its turn end). `whole`: the text's ids."""
+        plain = self._plain(messages, layout)
+        counts = None if plain else self._encoder.counted(layout.text, whole, cuts=(*layout.starts, *places))
+        if counts:
+            return whole, counts[: len(places)], counts[len(places) :]
+        tokens, starts = self._encoder.encode(layout.text, cuts=layout.starts, plain=plain)
+        # A token that begins inside the turn belongs to it whole: "###\n" is one token, and it is what the model writes.
+        return tokens.ids, starts, [tokens.first_from(place) for place in places]
+
+    def _encode_text(self, conversation: Conversation) -> Tokenized:
         """A row that its author rendered: every token is learned, BOS and EOS are added where the text lacks them."""
         ids = self.ids(conversation.text or "")
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
@@ -209,9 +235,8 @@ class Chat:
             ids = [bos, *ids]
         if eos is not None and not set(ids[-2:]) & {eos, *self.end_ids}:
             ids = [*ids, eos]
-        row = Row(tuple(ids), tuple(ids), conversation.where, (len(ids),))
-        self._refuse_double_bos(row)
-        return row
+        self._refuse_double_bos(ids)
+        return Tokenized(ids, [(0, len(ids))], [len(ids)])
 
     @cached_property
     def _adds_bos(self) -> bool:
@@ -247,23 +272,22 @@ class Chat:
         except TEMPLATE_ERRORS as error:
             raise UserError(f"the model's chat template refuses this conversation: {error}") from None
 
-    def _ends(self, messages: Sequence[Message], layout: Layout, tokens: Tokens) -> tuple[list[int], list[int]]:
-        """(for each answer the number of tokens through its turn end, those of the learned ones that end with one)."""
+    def _ends(self, messages: Sequence[Message], layout: Layout) -> tuple[list[int], list[bool]]:
+        """(for each answer where its turn ends in the text, whether it is learned and ends with what ends a turn)."""
         last = last_answer(messages)
         behind = layout.text[layout.contents[last][1] :] if messages[last].tool_calls is None else self._behind_an_answer
         turn_end = self._turn_end_in(behind)
         ending = behind[: behind.index(turn_end) + len(turn_end)]
         following = [begin for begin, _ in layout.contents[1:]] + [len(layout.text)]
-        ends, closed = [], []
+        places, closed = [], []
         for message, (_, end), until in zip(messages, layout.contents, following):
             if message.role != "assistant":
                 continue
             behind = layout.text[end:until]
             length = len(ending) * behind.startswith(ending) if message.tool_calls is None else self._call_ending(behind, turn_end)
-            # A token that begins inside the turn belongs to it whole: "###\n" is one token, and it is what the model writes.
-            ends.append(tokens.first_from(end + length))
-            closed += [ends[-1]] if length and message.learned else []
-        return ends, closed
+            places.append(end + length)
+            closed.append(length > 0 and message.learned)
+        return places, closed
 
     def _call_ending(self, behind: str, turn_end: str) -> int:
         """Length of what ends a turn of calls: brackets, then the answers' turn end or another control token (Llama's <|eom_id|>).
@@ -300,9 +324,9 @@ class Chat:
                     "Remove it, or pass --set data.special_tokens=text to encode it as plain text."
                 )
 
-    def _refuse_double_bos(self, row: Row) -> None:
+    def _refuse_double_bos(self, ids: Sequence[int]) -> None:
         bos = self.tokenizer.bos_token_id
-        if bos is not None and bos not in self.end_ids and row.input_ids[:2] == (bos, bos):
+        if bos is not None and bos not in self.end_ids and ids[:2] == [bos, bos]:
             raise UserError(f"the row begins with two {self.tokenizer.bos_token}; the template writes one, so take it out of the text.")
 
 

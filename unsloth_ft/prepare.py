@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import backends, base_model, cards, catalog, data, hardware, xray
+from unsloth_ft import backends, base_model, cards, catalog, data, hardware, token_store, xray
 from unsloth_ft import measured as measured_here
 from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
-from unsloth_ft.chat import Chat, Row, load_tokenizer
+from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.data import Conversation, Dataset, globs, mixing
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.plan import DataFacts, Decision, Plan, max_seq_length, resolve
 from unsloth_ft.recipe import Recipe
+from unsloth_ft.token_rows import Rows
 
 # What two runs must have in common beyond the recipe: the decisions that make the losses what they are.
 DECIDING = (
@@ -65,8 +66,8 @@ class Prepared:
     train: tuple[Conversation, ...]
     held_out: tuple[Conversation, ...]
     held_out_from: str
-    rows: tuple[Row, ...]
-    held_out_rows: tuple[Row, ...]
+    rows: Rows
+    held_out_rows: Rows
     facts: DataFacts
     xray: xray.XRay
     plan: Plan
@@ -165,18 +166,17 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
         tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
     )
     # In one go, so that the mistakes of both parts are named at once.
-    encoded = xray.encode_all((*train, *held_out), chat)
-    rows, held_out_rows = encoded[: len(train)], encoded[len(train) :]
+    stored = token_store.tokenized((train, held_out), chat=chat)
+    rows, held_out_rows = stored.parts
     measured = xray.measure(rows, held_out_rows)
     length = max_seq_length(recipe, measured, facts).value
     kept, seen = xray.look(rows, length, tokenizer)
     held_out_kept, held_out_seen = xray.look(held_out_rows, length, tokenizer)
     # Steps and epochs count the rows that are trained on; the lengths stay those of the data.
-    lengths = tuple(len(row.input_ids) for row in kept)
-    trained = replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept), lengths=lengths)
+    trained = replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept), lengths=tuple(kept.lengths.tolist()))
     peaks = measured_here.known(machine, chosen.value) if peaks is None else peaks
     plan = resolve(recipe, trained, facts, machine, chosen, corrections=measured_here.corrections(peaks))
-    asked = {row.where for row in held_out_kept}
+    asked = {held_out_kept.where(at) for at in range(len(held_out_kept))}
     return Prepared(
         request=request,
         hardware=machine,
@@ -192,7 +192,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
         xray=seen,
         plan=plan,
         backend=backend,
-        warnings=(*found, *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
+        warnings=(*found, *stored.warnings, *_warnings(seen, "training"), *_warnings(held_out_seen, "held-out"), *plan.warnings),
         mixed=mixed,
         peaks=tuple(peaks),
     )

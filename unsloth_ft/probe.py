@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsloth_ft.chat import Row
+from unsloth_ft.chat import IGNORE, Row
 from unsloth_ft.errors import MachineError
 from unsloth_ft.flops import model_flops
 from unsloth_ft.memory_values import Batch, Work
 from unsloth_ft.plan import Plan
+from unsloth_ft.token_rows import lengths_of
 from unsloth_ft.train.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Probe:
 def rate(prepared: Prepared, measured: Probe) -> float:
     """Operations a second of the probe's training steps."""
     plan, lora = prepared.plan, prepared.recipe.lora
-    rows = sorted(prepared.rows, key=lambda row: -len(row.input_ids))[: plan.per_device_train_batch_size.value]
-    pairs = [(len(row.input_ids), row.learned) for row in rows]
+    rows = longest(prepared.rows, plan.per_device_train_batch_size.value)
+    pairs = [(len(ids), sum(label != IGNORE for label in labels)) for ids, labels in rows]
     return model_flops(prepared.base.facts(), pairs, r=lora.r, target_modules=lora.target_modules) / measured.seconds[STEP]
 
 
@@ -88,8 +89,10 @@ def request_of(prepared: Prepared) -> dict[str, Any]:
 
 def longest(rows: Sequence[Row], count: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """(ids, labels) of so many rows, the longest first; a file that has fewer gives them again."""
-    ordered = sorted(rows, key=lambda row: -len(row.input_ids))
-    return [(row.input_ids, row.labels) for row in (ordered * count)[:count]] if ordered else []
+    lengths = lengths_of(rows)
+    order = sorted(range(len(lengths)), key=lambda at: -lengths[at])
+    found = [rows[order[at % len(order)]] for at in range(count if order else 0)]
+    return [(row.input_ids, row.labels) for row in found]
 
 
 def prompts(prepared: Prepared) -> list[list[int]]:

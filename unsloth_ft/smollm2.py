@@ -42,7 +42,7 @@ LAYER_NAMES = {
 
 
 def cached() -> Path:
-    """The converted folder in `$UNSLOTH_FT_CACHE` or `~/.cache/unsloth-ft`, written on first use (a few seconds).
+    """The converted folder in the cache, written on first use (a few seconds).
 
     Raises: MachineError when the wheel is not installed or the cache can't be written.
     """

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from unsloth_ft.chat import IGNORE, Chat, Row
-from unsloth_ft.data.conversation import Conversation
+from unsloth_ft.chat import IGNORE, Row
 from unsloth_ft.errors import UserError
 from unsloth_ft.plan import DataFacts
+from unsloth_ft.token_rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SHOWN_ERRORS = 10
 SHOWN_LINES = 20
 
 
@@ -56,70 +55,47 @@ class XRay:
         }
 
 
-def encode_all(conversations: Sequence[Conversation], chat: Chat) -> tuple[Row, ...]:
-    """Every conversation as a row. Raises one UserError with the first ten mistakes and their total."""
-    rows, mistakes = [], []
-    for found in chat.encode_all(conversations):
-        if isinstance(found, UserError):
-            mistakes.append(str(found))
-        else:
-            rows.append(found)
-    if mistakes:
-        total = f"\n{len(mistakes):,} of {len(conversations):,} rows can't be trained on" if len(mistakes) > 1 else ""
-        total += f"; the first {SHOWN_ERRORS} are listed." if len(mistakes) > SHOWN_ERRORS else "." if total else ""
-        raise UserError("\n".join(mistakes[:SHOWN_ERRORS]) + total)
-    return tuple(rows)
-
-
-def measure(train: Sequence[Row], held_out: Sequence[Row]) -> DataFacts:
+def measure(train: Rows, held_out: Sequence[Row]) -> DataFacts:
     """Row lengths in tokens. Percentiles are the smallest length that so many per cent of the rows don't exceed."""
-    as_they_come = tuple(len(row.input_ids) for row in train)
-    lengths = sorted(as_they_come)
+    lengths = sorted(train.lengths.tolist())
     return DataFacts(
         train_rows=len(train),
         held_out_rows=len(held_out),
         length_p50=_percentile(lengths, 50),
         length_p95=_percentile(lengths, 95),
         length_max=lengths[-1],
-        lengths=as_they_come,
+        lengths=tuple(train.lengths.tolist()),
     )
 
 
-def fit(rows: Sequence[Row], max_seq_length: int) -> tuple[tuple[Row, ...], tuple[str, ...], tuple[str, ...], int]:
+def fit(rows: Rows, max_seq_length: int) -> tuple[Rows, tuple[str, ...], tuple[str, ...], int]:
     """(rows that fit, cut, dropped, tokens lost). A row is cut only behind a whole answer, never through one.
 
     A row whose first answer doesn't fit is dropped: trained on, it would teach half an answer and no end.
     """
-    kept, cut, dropped, lost = [], [], [], 0
-    for row in rows:
-        if len(row.input_ids) <= max_seq_length:
-            kept.append(row)
-            continue
-        ends = [end for end in row.turn_ends if end <= max_seq_length]
-        if not ends:
-            dropped.append(row.where)
-            lost += len(row.input_ids)
-            continue
-        lost += len(row.input_ids) - ends[-1]
-        cut.append(row.where)
-        kept.append(replace(row, input_ids=row.input_ids[: ends[-1]], labels=row.labels[: ends[-1]], turn_ends=tuple(ends)))
-    return tuple(kept), tuple(cut), tuple(dropped), lost
+    lengths = rows.lengths.copy()
+    for at in (lengths > max_seq_length).nonzero()[0].tolist():
+        lengths[at] = max((end for end in rows.turn_ends(at) if end <= max_seq_length), default=0)
+    kept = lengths.nonzero()[0]
+    cut = tuple(rows.where(at) for at in ((0 < lengths) & (lengths < rows.lengths)).nonzero()[0].tolist())
+    dropped = tuple(rows.where(at) for at in (lengths == 0).nonzero()[0].tolist())
+    return rows.chosen(kept, lengths[kept]), cut, dropped, int(rows.lengths.sum() - lengths.sum())
 
 
-def look(rows: Sequence[Row], max_seq_length: int, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[Row, ...], XRay]:
+def look(rows: Rows, max_seq_length: int, tokenizer: PreTrainedTokenizerBase) -> tuple[Rows, XRay]:
     """The rows that training sees and their X-ray. Raises UserError when none is left."""
     kept, cut, dropped, lost = fit(rows, max_seq_length)
     if not kept:
-        shortest = min(len(row.input_ids) for row in rows)
+        shortest = rows.lengths.min()
         raise UserError(
             f"no row fits into max_seq_length {max_seq_length}; the shortest has {shortest} tokens. "
             f"Pass --set max_seq_length={shortest} or more."
         )
-    example = sorted(kept, key=lambda row: len(row.input_ids))[len(kept) // 2]
+    example = kept[int(kept.lengths.argsort(kind="stable")[len(kept) // 2])]
     return kept, XRay(
         rows=len(kept),
-        tokens=sum(len(row.input_ids) for row in kept),
-        learned_tokens=sum(row.learned for row in kept),
+        tokens=int(kept.lengths.sum()),
+        learned_tokens=int(kept.learned.sum()),
         tokens_lost=lost,
         cut=cut,
         dropped=dropped,

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from unsloth_ft import backends, catalog, xray
+from unsloth_ft import backends, catalog, token_store, xray
 from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.chat import Chat, Row, load_tokenizer
@@ -118,7 +118,7 @@ def setting(folder: Path, *settings: str, backend: str = "peft", rows: int = 12,
     base = BaseModel(folder.name, None, folder, "a folder")
     chat = Chat(tokenizer_of(folder), template_kwargs=recipe.chat_template_kwargs)
     train, held = conversations(rows), conversations(held_out, file="held_out.jsonl", first=100)
-    encoded, held_rows = xray.encode_all(train, chat), xray.encode_all(held, chat)
+    encoded, held_rows = token_store.tokenized((train, held), chat=chat).parts
     plan = resolve(recipe, xray.measure(encoded, held_rows), base.facts(), MACHINE, Decision(backend, "a test"))
     kept, _ = xray.look(encoded, plan.max_seq_length.value, chat.tokenizer)
     return Setting(base, recipe, plan, chat, train, held, tuple(kept), tuple(held_rows))

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unsloth_ft import cache
+
 # Unsloth reads these on import. It fetches a file from the hub to count its users, and writes generated Python into the
 # working directory and imports it, unless told otherwise; a folder of the user's own, as code that runs belongs into no /tmp.
 os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
 os.environ.setdefault(
     "UNSLOTH_COMPILE_LOCATION",
-    os.path.join(os.environ.get("UNSLOTH_FT_CACHE") or os.path.expanduser("~/.cache/unsloth-ft"), "unsloth_compiled_cache"),
+    os.fspath(cache.folder() / "unsloth_compiled_cache"),
 )
 
 import unsloth  # noqa: E402, F401  before transformers, trl and peft, which it patches

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unsloth_ft.chat import IGNORE, Row
+from unsloth_ft.token_rows import lengths_of
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -39,7 +40,7 @@ def row_losses(
     model.eval()
     device = next(model.parameters()).device
     found: list[RowLoss | None] = [None] * len(rows)
-    for indices in _batches([len(row.input_ids) for row in rows], batch_tokens=batch_tokens, padding_free=padding_free):
+    for indices in _batches(lengths_of(rows), batch_tokens=batch_tokens, padding_free=padding_free):
         examples = [example(rows[at], at) for at in indices]
         batch = flat(examples) if padding_free else collate(examples, padding_id)
         inputs = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}

@@ -26,6 +26,7 @@ from unsloth_ft.errors import GateError, MachineError
 from unsloth_ft.evaluate.losses import RowLoss, row_losses, total
 from unsloth_ft.hardware import disk_free_bytes
 from unsloth_ft.outlook import CHECKPOINT_BYTES
+from unsloth_ft.token_rows import lengths_of
 from unsloth_ft.train import checkpoints
 from unsloth_ft.train.batches import EpochSampler, Example, Examples, collate, flat
 
@@ -83,7 +84,7 @@ class Trainer(SFTTrainer):
         return EpochSampler(self._order)
 
     def _order(self, epoch: int) -> Sequence[Any]:
-        lengths = [len(row.input_ids) for row in self.rows]
+        lengths = lengths_of(self.rows)
         micro_batch_size = self.args.per_device_train_batch_size
         batch_size = micro_batch_size * self.args.gradient_accumulation_steps
         if not self.end_to_end:
