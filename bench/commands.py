@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -48,8 +49,8 @@ class Task:
 def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
     """The leg's work, made ready. `scratch` holds its inputs and outputs."""
     kind = leg.kind
-    if kind == "prepare-ours":
-        return prepare_ours(case, model, scratch)
+    if kind in ("prepare-ours", "prepare-again"):
+        return prepare_ours(case, model, scratch, again=kind == "prepare-again")
     if kind == "prepare-datasets":
         return prepare_datasets(case, model, scratch)
     if kind == "merge":
@@ -63,23 +64,26 @@ def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
     raise ValueError(f"a leg of kind {kind} trains; expected one of bench.case.COMMAND_KINDS")
 
 
-def prepare_ours(case: Case, model: Path, scratch: Path) -> Task:
-    """As `unsloth-ft run` does it: every row checked, encoded and masked."""
+def prepare_ours(case: Case, model: Path, scratch: Path, *, again: bool) -> Task:
+    """As `unsloth-ft run` does it: every row checked, encoded and masked. `again`: encoded rows are kept from an earlier time."""
     from unsloth_ft import data, token_store
     from unsloth_ft.chat import Chat, load_tokenizer
 
     recipe = catalog.find(case.recipe).recipe
     file = write_rows(scratch / "rows.jsonl", case)
     chat = Chat(load_tokenizer(model), template_kwargs=recipe.chat_template_kwargs)
+    os.environ["UNSLOTH_FT_CACHE"] = str(scratch / "cache")
 
     def run() -> Any:
         return token_store.tokenized([data.load((str(file),)).conversations], chat=chat).parts[0]
 
     def amount(rows: Any) -> dict[str, float]:
+        if not again:
+            shutil.rmtree(scratch / "cache", ignore_errors=True)  # few rows are kept nowhere
         return _rows(len(rows), int(rows.lengths.sum()), int(rows.learned.sum()))
 
-    encodes = "unsloth_ft.token_store.tokenized, one process, its tokenizer on all cores"
-    return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": encodes})
+    encodes = "unsloth_ft.token_store.tokenized" + (", kept from before" if again else ", one process, its tokenizer on all cores")
+    return Task(run, amount, {"reads": "unsloth_ft.data.load", "encodes": encodes}, warm_up=int(again))
 
 
 def prepare_datasets(case: Case, model: Path, scratch: Path) -> Task:

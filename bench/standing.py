@@ -12,7 +12,7 @@ from unsloth_ft.bench.trials import LegResult, Trial
 from unsloth_ft.bench.validity import ALONE, Judgement, judge
 from unsloth_ft.report.wording import count
 
-OURS = ("unsloth-plan", "prepare-ours")
+OURS = ("unsloth-plan", "prepare-ours", "prepare-again")
 # The best that vanilla can do; then what a tutorial gives; then what needs the most memory.
 BASELINES = ("peft-tuned", "peft-naive", "peft-full", "prepare-datasets")
 
@@ -116,7 +116,7 @@ def _of(trial: Trial) -> Iterator[Standing]:
     if ours is None or is_check(trial):
         return
     judgement = judge(trial)
-    rivals = [leg for leg in trial.legs if leg is not ours and leg.done and judgement.valid(leg.name)]
+    rivals = [leg for leg in trial.legs if leg.kind not in OURS and leg.done and judgement.valid(leg.name)]
     if not ours.done:
         figure, outcome = headline_of(trial.case.measures), ours.not_done[0].outcome.replace("_", " ")
         yield from (Standing(trial, figure, rival.name, None, outcome) for rival in rivals if outcome != "no time")

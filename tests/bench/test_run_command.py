@@ -100,9 +100,10 @@ def test_a_busy_card_is_refused_before_anything_is_written(card: Callable[..., N
 # Commands
 
 
-def test_both_ways_to_prepare_data_see_the_same_tokens(model: Path, tmp_path: Path):
-    ours, theirs = measure(case("data", "prepare-ours", "prepare-datasets"), model, tmp_path)
+def test_all_ways_to_prepare_data_see_the_same_tokens(model: Path, tmp_path: Path):
+    ours, again, theirs = measure(case("data", "prepare-ours", "prepare-again", "prepare-datasets"), model, tmp_path)
     assert (ours.outcome, theirs.outcome) == ("done", "done"), (ours.error, theirs.error)
+    assert ours.amount == again.amount
     assert ours.amount["rows"] == theirs.amount["rows"] == 30
     assert ours.amount["tokens"] == theirs.amount["tokens"] > 30 * 20
     # the line end behind the turn-end token, one a row: part of the answer for TRL, not learned by us
