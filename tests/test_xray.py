@@ -9,18 +9,12 @@ from tests.test_chat import conversation
 from unsloth_ft.chat import IGNORE, Chat, Row, load_tokenizer
 from unsloth_ft.data.conversation import Conversation
 from unsloth_ft.errors import UserError
-from unsloth_ft.token_rows import Rows
-from unsloth_ft.token_store import tokenized
-from unsloth_ft.xray import XRay, fit, look, measure, pieces
+from unsloth_ft.xray import XRay, encode_all, fit, look, measure, pieces
 
 
 @pytest.fixture(scope="session")
 def smollm2_chat(family_dir):
     return Chat(load_tokenizer(family_dir("smollm2")))
-
-
-def encode_all(conversations: list[Conversation], chat: Chat) -> Rows:
-    return tokenized([conversations], chat=chat).parts[0]
 
 
 def row(length: int, *turn_ends: int, line: int = 1) -> Row:

@@ -49,13 +49,13 @@ class TokenCheck:
         return replace(examination, findings=examination.findings + self._found.findings())
 
     def _encode(self) -> None:
-        for conversation, row in zip(self._waiting, self._chat.encode_all(self._waiting), strict=True):
+        for conversation, row in zip(self._waiting, self._chat.tokenize_all(self._waiting), strict=True):
             if isinstance(row, UserError):
                 message = str(row).removeprefix(f"{conversation.where}: ")
                 self._found.add(Finding(conversation.file, conversation.line, "error", "chat-template", message))
                 continue
-            self._tokens.append(len(row.input_ids))
-            self._learned.append(row.learned)
+            self._tokens.append(len(row.ids))
+            self._learned.append(row.learned_tokens)
             self._file.append(self._files.setdefault(conversation.file, len(self._files)))
             self._line.append(conversation.line)
         self._waiting = []

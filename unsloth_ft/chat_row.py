@@ -35,6 +35,11 @@ class Tokenized(NamedTuple):
     learned: list[Span]
     turn_ends: list[int]
 
+    @property
+    def learned_tokens(self) -> int:
+        """Number of learned tokens."""
+        return sum(end - begin for begin, end in self.learned)
+
     def row(self, where: str) -> Row:
         """The same as a row."""
         labels = [IGNORE] * len(self.ids)

@@ -74,7 +74,7 @@ class Rows(Sequence[Row]):
         """Learned tokens of each row, int32."""
         counts = _joined([_sums(spans) for _, spans, _ in self._parts])[self._chosen]
         for at in numpy.flatnonzero(self.lengths < self._whole_lengths[self._chosen]).tolist():
-            counts[at] = sum(end - begin for begin, end in self._tokenized(at).learned)
+            counts[at] = self._tokenized(at).learned_tokens
         return counts
 
     def __len__(self) -> int:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from unsloth_ft.chat import IGNORE, Row
+from unsloth_ft.chat import IGNORE, Chat, Row
+from unsloth_ft.data.conversation import Conversation
 from unsloth_ft.errors import UserError
 from unsloth_ft.plan import DataFacts
 from unsloth_ft.token_rows import Rows
+from unsloth_ft.token_store import tokenized
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,6 +55,11 @@ class XRay:
             "tokens_lost": self.tokens_lost,
             "example": {"where": self.example_where, "pieces": [{"text": text, "learned": learned} for text, learned in self.example]},
         }
+
+
+def encode_all(conversations: Sequence[Conversation], chat: Chat) -> Rows:
+    """Every conversation as a row. Raises one UserError with the first ten mistakes and their total."""
+    return tokenized([conversations], chat=chat).parts[0]
 
 
 def measure(train: Rows, held_out: Sequence[Row]) -> DataFacts:

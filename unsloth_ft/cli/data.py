@@ -37,7 +37,7 @@ def preview(file: str, recipe: str, rows: int, as_json: bool, **inputs: Any) -> 
     """Show rows of FILE as the model will see them, with the tokens it learns marked."""
     from rich.text import Text
 
-    from unsloth_ft import base_model, prepare, token_store, xray
+    from unsloth_ft import base_model, prepare, xray
     from unsloth_ft import data as reading
     from unsloth_ft.backends import third_party
     from unsloth_ft.chat import Chat, load_tokenizer
@@ -54,7 +54,7 @@ def preview(file: str, recipe: str, rows: int, as_json: bool, **inputs: Any) -> 
     chat = Chat(
         tokenizer, template_kwargs=values.chat_template_kwargs, train_on=values.data.train_on, special_tokens=values.data.special_tokens
     )
-    (encoded,) = token_store.tokenized([dataset.conversations], chat=chat).parts
+    encoded = xray.encode_all(dataset.conversations, chat)
     if as_json:
         options.print_json([_seen(row, xray.pieces(row, tokenizer)) for row in encoded[:rows]])
         return
