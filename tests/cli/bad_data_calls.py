@@ -203,4 +203,45 @@ FIX = [
     ),
 ]
 
-CALLS = [*MIX, *SPLIT, *FIX]
+PREVIEW = [
+    Call("a preview of a line that is none", "data preview faq.jsonl --recipe smollm2-135m --row x", "--row x: expected a line's number, like 12 or faq.jsonl:12."),
+    Call(
+        "a preview of line 0",
+        "data preview faq.jsonl --recipe smollm2-135m --row 0",
+        "--row 0: expected a line's number, like 12 or faq.jsonl:12.",
+    ),
+    Call(
+        "a preview of another file's line",
+        "data preview faq.jsonl --recipe smollm2-135m --row eval.jsonl:1",
+        "--row eval.jsonl:1: a line of another file; FILE is faq.jsonl.",
+    ),
+    Call(
+        "a preview of some rows and of one",
+        "data preview faq.jsonl --recipe smollm2-135m --row 1 --rows 2",
+        "--rows and --row both say which rows to show; expected one of them.",
+    ),
+    Call(
+        "a preview of a line behind the end",
+        "data preview faq.jsonl --recipe smollm2-135m --row 13",
+        "faq.jsonl:13: there is no row; expected a line that has one (of arrays, CSV and Parquet: the row's number).",
+    ),
+    Call(
+        "a preview of a broken line",
+        "data preview broken.jsonl --recipe smollm2-135m --row 2",
+        'broken.jsonl:2: "answer" is empty; expected text. Fill it in, or remove the row.',
+        files={"broken.jsonl": row("A?", "1") + row("B?", "")},
+    ),
+    Call(
+        "a preview of nothing but broken rows",
+        "data preview broken.jsonl --recipe smollm2-135m",
+        'broken.jsonl:1: "answer" is empty; expected text. Fill it in, or remove the row.',
+        files={"broken.jsonl": row("B?", "")},
+    ),
+    Call(
+        "a page over the data",
+        "data preview faq.jsonl --recipe smollm2-135m --html ./faq.jsonl",
+        "--html is faq.jsonl, the data file. Name another file.",
+    ),
+]
+
+CALLS = [*MIX, *SPLIT, *FIX, *PREVIEW]

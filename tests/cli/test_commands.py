@@ -22,7 +22,7 @@ SURFACE = {
     "resume": "NAME --json --offline",
     "plan": f"{TRAINING} --export --gpu --probe",
     "data check": "FILES --eval-data --json --model --offline --recipe --report --set",
-    "data preview": "FILE --json --model --offline --recipe --rows --set",
+    "data preview": "FILE --html --json --model --offline --recipe --row --rows --set --statistics --tokens",
     "data fix": "FILES --changes --drop --drop-contradictions --encoding --eval-data --json --offline --out --set",
     "data split": "FILES --json --offline --out --rows --seed --set --share",
     "recipes list": "--json",
