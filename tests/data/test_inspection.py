@@ -51,7 +51,10 @@ def test_what_only_looks_wrong_passes_without_a_word(text):
     assert found(text, "That is what it is.") == []
 
 
-@pytest.mark.parametrize(("question", "answer"), [("Hello!", "Hello!"), ("What is 6 times 7?", "42"), ("Write filler text.", "Lorem ipsum dolor sit amet."), ("And?", "Yes.")])
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("Hello!", "Hello!"), ("What is 6 times 7?", "42"), ("Write filler text.", "Lorem ipsum dolor sit amet."), ("And?", "Yes.")],
+)
 def test_a_short_or_asked_for_answer_is_no_mistake(question, answer):
     assert found(question, answer) == []
 

@@ -166,7 +166,10 @@ def test_german_among_english_is_noted_though_the_script_is_one():
 
 
 def test_a_file_in_several_languages_is_no_mistake():
-    assert told(surveyed(*alike(50), *(f"{GERMAN} Nummer {place}." for place in range(50)), *(f"{RUSSIAN} {place}." for place in range(50)))) == []
+    assert (
+        told(surveyed(*alike(50), *(f"{GERMAN} Nummer {place}." for place in range(50)), *(f"{RUSSIAN} {place}." for place in range(50))))
+        == []
+    )
 
 
 def test_answers_in_another_style_are_noted():
@@ -179,7 +182,16 @@ def test_answers_in_another_style_are_noted():
 
 
 def test_code_numbers_links_and_names_are_no_exception_of_style():
-    answers = [*alike(60), "```python\nprint(1)\n```", "42", "q8_0 takes 8.5 bits a weight.", "iPhone is a name of it.", "See https://example.com/a", "- one\n- two", "Yes 👍"]
+    answers = [
+        *alike(60),
+        "```python\nprint(1)\n```",
+        "42",
+        "q8_0 takes 8.5 bits a weight.",
+        "iPhone is a name of it.",
+        "See https://example.com/a",
+        "- one\n- two",
+        "Yes 👍",
+    ]
     assert [code for _, code, _ in told(surveyed(*answers)) if code == "answer-style"] == []
 
 

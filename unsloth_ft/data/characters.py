@@ -79,9 +79,7 @@ def _is_plain(text: str) -> bool:
     return text.replace("\n", "").replace("\t", "").isprintable()
 
 
-def _first(
-    found: re.Match[str] | None, text: str, name: str, code: str, say: Callable[[re.Match[str]], str]
-) -> Iterator[Problem]:
+def _first(found: re.Match[str] | None, text: str, name: str, code: str, say: Callable[[re.Match[str]], str]) -> Iterator[Problem]:
     if found is not None:
         message = f"{name} holds {say(found)} at character {found.start() + 1}, {_near(text, found)}"
         yield Problem(code, f"{message}; {_EXPECTED[code]}", "warning")
@@ -99,7 +97,12 @@ _EXPECTED = {
 
 def _control(found: re.Match[str]) -> str:
     number = ord(found[0])
-    known = {0x1B: " (escape, as in terminal colours)", 0x0D: " (carriage return without line feed)", 0x0C: " (form feed)", 0x08: " (backspace)"}
+    known = {
+        0x1B: " (escape, as in terminal colours)",
+        0x0D: " (carriage return without line feed)",
+        0x0C: " (form feed)",
+        0x08: " (backspace)",
+    }
     return f"the control character U+{number:04X}{known.get(number, '')}"
 
 

@@ -25,7 +25,10 @@ _FAMILIES = MappingProxyType(
         "Llama 4": ("<|header_start|>", "<|header_end|>", "<|eot|>", "<|eom|>"),
         "Llama 2": ("<<SYS>>", "<</SYS>>"),
         "Llama 2 and Mistral": ("[INST]", "[/INST]"),
-        "Mistral": ("[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+        "Mistral": (
+            "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]",
+            "[/SYSTEM_PROMPT]",
+        ),
         "Gemma": ("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"),
         "Phi and GLM": ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|observation|>"),
         "GPT-OSS": ("<|start|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
@@ -35,7 +38,20 @@ _FAMILIES = MappingProxyType(
         "Granite": ("<|start_of_role|>", "<|end_of_role|>"),
     }
 )  # fmt: skip
-MARKS = ("<|", "INST]", "SYS>>", "_of_turn>", "<bos>", "<eos>", "<｜", "[TOOL_", "_TOOLS]", "SYSTEM_PROMPT]", "<s>", "</s>")  # one in every spelling
+MARKS = (
+    "<|",
+    "INST]",
+    "SYS>>",
+    "_of_turn>",
+    "<bos>",
+    "<eos>",
+    "<｜",
+    "[TOOL_",
+    "_TOOLS]",
+    "SYSTEM_PROMPT]",
+    "<s>",
+    "</s>",
+)  # one in every spelling
 
 
 def _pattern() -> re.Pattern[str]:

@@ -42,7 +42,7 @@ def _problems(conversation: Conversation) -> Iterator[Problem]:
             if phrases:
                 yield from boilerplate.phrases(before, text, f"message {place} (assistant)")
             if "```" in text:
-                yield from boilerplate.unclosed(text, f"message {place} (assistant)")
+                yield from boilerplate.unclosed(before, text, f"message {place} (assistant)")
             if boilerplate.may_be_empty(before, text):
                 yield from boilerplate.empty(before, text, f"message {place} (assistant)")
         before = text

@@ -99,5 +99,7 @@ def findings(languages: Languages) -> tuple[Finding, ...]:
         return ()
     names = ", ".join(sorted({answer.language for answer in others}))
     shown = told([answer.place for answer in others[:KEPT]], len(others))
-    message = f"{len(others)} of {len(told_languages)} answers looked at seem to be in another language ({names}; {shown}); expected {usual}, as"
+    message = (
+        f"{len(others)} of {len(told_languages)} answers looked at seem to be in another language ({names}; {shown}); expected {usual}, as"
+    )
     return (Finding(*others[0].place, "note", "language", f"{message} the others. Translate or remove them, or leave them."),)

@@ -30,7 +30,7 @@ _EXAMPLE_HOSTS = re.compile(
     r"(?:^|\.)(?:example(?:\.\w+)*|test|invalid|localhost|local|internal)$"
     r"|^(?:your-?\w*|my-?(?:domain|company|server|site)\w*|domain|foo|bar|beispiel|mustermann)\.\w+$"
     r"|\.(?:png|jpe?g|gif|svg|webp|css|js|ts|py|so|service|json|html?)$",
-    re.I,
+    re.IGNORECASE,
 )
 _DIGITS = re.compile(r"[0-9][0-9 ()./-]{6,}[0-9]")  # every number below has such a run, but the Italian one
 
@@ -39,11 +39,14 @@ _INTERNATIONAL = re.compile(r"(?<![\w+.=/*^(-])(\+[1-9][0-9 ()./-]{6,24}[0-9])(?
 _NORTH_AMERICAN = re.compile(r"(?<![\w+.-])((?:1[ .-])?\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4})(?![\w-])")
 _CALLED = re.compile(
     r"(?:\b(?:phone|telephone|mobile|cell|tel|telefon|mobil|handy|fax|whatsapp|t[ée]l[ée]phone|tel[ée]fono|telefone|rufnummer"
-    r"|(?:call|reach|text|ring)(?: (?:me|him|her|us))?|ruf(?:en sie)?(?: mich| uns)? an)(?: number|nummer)?(?: (?:is|at|on|ist|est|unter))?[:.]?|☎|📞)"
+    r"|(?:call|reach|text|ring)(?: (?:me|him|her|us))?|ruf(?:en sie)?(?: mich| uns)? an)"
+    r"(?: number|nummer)?(?: (?:is|at|on|ist|est|unter))?[:.]?|☎|📞)"
     r" {0,3}(\(?0[0-9 ()./-]{6,20}[0-9]|[2-9][0-9]{2}[ .-][0-9]{3}[ .-][0-9]{4})(?![\w-])",
-    re.I,
+    re.IGNORECASE,
 )
-_MOBILE = re.compile(r"(?<![\w+./-])(01[567][0-9][ /-]?[0-9]{7,8}|0[67](?: [0-9]{2}){4}|07[0-9]{3} [0-9]{6})(?![\w-])")  # German, French, British
+_MOBILE = re.compile(
+    r"(?<![\w+./-])(01[567][0-9][ /-]?[0-9]{7,8}|0[67](?: [0-9]{2}){4}|07[0-9]{3} [0-9]{6})(?![\w-])"
+)  # German, French, British
 _DATE = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{4}")
 # Of no person: 555-0100 to 555-0199, kept for fiction (NANPA), and numbers that are free to call.
 _NOBODY = re.compile(r"\+?1?[2-9][0-9]{2}55501[0-9]{2}|(?:\+?1)?8(?:00|33|44|55|66|77|88)[0-9]{7}|(?:\+[0-9]{2}|0)80[0-9]+")
@@ -55,12 +58,21 @@ _ISSUER = re.compile(
     r"4[0-9]{15}|5[1-5][0-9]{14}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)[0-9]{12}|3[47][0-9]{13}"
     r"|6(?:011|5[0-9]{2})[0-9]{12}|35(?:2[89]|[3-8][0-9])[0-9]{12}"
 )
-# National numbers with check digits: what it is, stdnum's country and number, how it is written. A plain run of digits needs its name before it.
+# National numbers with check digits: what it is, stdnum's country and number, how it is written. A plain run of digits needs its name.
 _NATIONAL = (
     ("a Brazilian CPF", "br", "cpf", re.compile(r"(?<![\w.-])([0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2})(?![\w-])")),
-    ("a French social security number", "fr", "nir", re.compile(r"(?<![\w.-])([12] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2})(?![\w-])")),
+    (
+        "a French social security number", "fr", "nir",
+        re.compile(r"(?<![\w.-])([12] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{2})(?![\w-])"),
+    ),
     ("a Spanish DNI", "es", "dni", re.compile(r"\b(?:DNI|NIF):? ([0-9]{8}-?[A-Z])\b")),
-    ("a German tax id", "de", "idnr", re.compile(r"\b(?:Steuer-?ID|IdNr\.?|Identifikationsnummer|tax id):? (?:ist |is |lautet )?([0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3})\b", re.I)),
+    (
+        "a German tax id", "de", "idnr",
+        re.compile(
+            r"\b(?:Steuer-?ID|IdNr\.?|Identifikationsnummer|tax id):? (?:ist |is |lautet )?([0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3})\b",
+            re.IGNORECASE,
+        ),
+    ),
     ("a Dutch BSN", "nl", "bsn", re.compile(r"\bBSN:? ([0-9]{9})\b")),
 )  # fmt: skip
 _ITALIAN = ("an Italian codice fiscale", "it", "codicefiscale", re.compile(r"\b([A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z])\b"))

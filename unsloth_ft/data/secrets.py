@@ -45,14 +45,17 @@ _FORMATS = {
     "shopify": ("a Shopify token", r"\bshp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}\b"),
     "azure": ("an Azure storage key", r"\bAccountKey=[0-9A-Za-z+/]{86}=="),
     "jwt": ("a JSON Web Token", r"\beyJ[0-9A-Za-z_-]{10,400}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{20,}"),
-    "pem": ("a private key", r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY-----(?:\s|\\n)+(?:[A-Z][A-Za-z-]{2,20}: [^\n]*\n\s*)*[0-9A-Za-z+/=]{40,}"),
+    "pem": (
+        "a private key",
+        r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY-----(?:\s|\\n)+(?:[A-Z][A-Za-z-]{2,20}: [^\n]*\n\s*)*[0-9A-Za-z+/=]{40,}",
+    ),
     "url": ("a password in a URL", r"(?<![\w.+-])[a-z][a-z0-9+.-]{1,20}://[^\s/:@?#\"'<>{}$]{1,64}:[^\s/:@?#\"'<>]{1,200}@[0-9A-Za-z.-]+"),
 }  # fmt: skip
 _SECRET = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (_, pattern) in _FORMATS.items()))
 # One of them is in every text that the formats match.
 _MARKS = (
-    "AKIA", "ASIA", "SECRET_ACCESS_KEY", "secret_access_key", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_", "whsec_", "AIza", "GOCSPX", "sk-", "hf_",
-    "api_org_", "npm_", "pypi-", "SG.", ":AA", "_v1_", "shp", "AccountKey", "eyJ", "://",
+    "AKIA", "ASIA", "SECRET_ACCESS_KEY", "secret_access_key", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_",
+    "whsec_", "AIza", "GOCSPX", "sk-", "hf_", "api_org_", "npm_", "pypi-", "SG.", ":AA", "_v1_", "shp", "AccountKey", "eyJ", "://",
 )  # fmt: skip
 
 
@@ -66,12 +69,17 @@ def may_hold(whole: str, long_words: str) -> bool:
 
 
 _EXAMPLE = re.compile(
-    r"example|x{4}|\*{3}|\.{3}|your|placeholder|redacted|dummy|fake|sample|changeme|insert|replace|secret[_-]?key|(.)\1{5}|<|>|\{|\$", re.I
+    r"example|x{4}|\*{3}|\.{3}|your|placeholder|redacted|dummy|fake|sample|changeme|insert|replace|secret[_-]?key|(.)\1{5}|<|>|\{|\$",
+    re.IGNORECASE,
 )
 _PUBLISHED = ("sk_test_4eC39HqLyjWDarjtT1zdP7dc", "sk_test_BQokikJOvBiI2HlWgH4olfQ2")  # in Stripe's own manual
 _LEAST_CHARACTERS = 8  # different ones: AAAABBBB… is nobody's key
-_PASSWORD_WORDS = frozenset("password passwd pass pwd passwort secret token key test admin root guest user username hunter2 1234 12345 123456".split())
-_EXAMPLE_HOSTS = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|org|net))?|test|invalid)$|^(?:host|hostname|server|proxy|domain)$", re.I)  # RFC 2606
+_PASSWORD_WORDS = frozenset(
+    "password passwd pass pwd passwort secret token key test admin root guest user username hunter2 1234 12345 123456".split()
+)
+_EXAMPLE_HOSTS = re.compile(
+    r"(?:^|\.)(?:example(?:\.(?:com|org|net))?|test|invalid)$|^(?:host|hostname|server|proxy|domain)$", re.IGNORECASE
+)  # RFC 2606
 _FIRST_SUBJECT = "1234567890"  # of jwt.io's example
 
 

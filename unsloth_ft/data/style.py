@@ -76,7 +76,9 @@ class Style:
             if number < _FEWEST or not rare.number or usual.number < _LIKE_THE_OTHERS * number:
                 continue
             others, these = _HABITS[name] if usual is having else _HABITS[name][::-1]
-            message = f"{rare.number:,} of {number:,} answers {these} ({told(rare.first, rare.number)}); expected that they {others}, as the"
+            message = (
+                f"{rare.number:,} of {number:,} answers {these} ({told(rare.first, rare.number)}); expected that they {others}, as the"
+            )
             found.append(Finding(*rare.first[0], "note", "answer-style", f"{message} others do. Write them alike, or leave them."))
         return tuple(found)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-
-
 from . import languages, sequence_length
 from .conversation import Conversation
 from .findings import Finding
 from .histogram import RESOLUTION, Histogram
 from .languages import Languages
-from .places import Extreme, Extremes, Place, Places, told
+from .places import Extreme, Extremes, Places, told
 from .scripts import NONE, script
 from .style import Style
 from .wording import count

@@ -23,7 +23,11 @@ from unsloth_ft.record import write_atomically
 from unsloth_ft.report import histograms, plots, wording
 from unsloth_ft.report.html import visible
 
-SEVERITIES = (("error", "Errors", "A run stops at these."), ("warning", "Warnings", "A run records these."), ("note", "Notes", "For a person to judge."))
+SEVERITIES = (
+    ("error", "Errors", "A run stops at these."),
+    ("warning", "Warnings", "A run records these."),
+    ("note", "Notes", "For a person to judge."),
+)
 
 SHOWN = 3  # findings of a kind that are open; the others unfold
 
@@ -76,7 +80,12 @@ def _headline(examination: Examination) -> dict[str, Any]:
     if counts["error"]:
         kind, mark, verdict, sentence = "worse", "✗", count(counts["error"], "error"), "A run refuses this data."
     elif counts["warning"]:
-        kind, mark, verdict, sentence = "no-change", "≈", count(counts["warning"], "warning"), "A run takes this data, and records the warnings."
+        kind, mark, verdict, sentence = (
+            "no-change",
+            "≈",
+            count(counts["warning"], "warning"),
+            "A run takes this data, and records the warnings.",
+        )
     else:
         kind, mark, verdict, sentence = "better", "✓", "no errors", "A run takes this data as it is."
     return {"kind": kind, "mark": mark, "verdict": verdict, "sentence": sentence, "counts": counts}
@@ -93,7 +102,9 @@ def _lengths(survey: Survey) -> Iterable[dict[str, Any]]:
         ("Whole rows", survey.lengths, "characters", None),
     ):
         if histogram.number:
-            drawn = [histograms.draw(histogram, size=size, unit=unit, name=name, limit=shown) for size in (histograms.WIDE, histograms.NARROW)]
+            drawn = [
+                histograms.draw(histogram, size=size, unit=unit, name=name, limit=shown) for size in (histograms.WIDE, histograms.NARROW)
+            ]
             facts = histogram.as_json()
             tiles = [(key, facts[key]) for key in ("min", "p50", "mean", "p95", "p99", "max")]
             yield {
@@ -111,7 +122,10 @@ def _shares(counts: dict[str, int]) -> list[dict[str, Any]]:
     """A bar each, the largest first."""
     whole = sum(counts.values()) or 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [{"name": name, "number": number, "share": number / whole, "bar": plots.bar(number / whole, kind="after")} for name, number in ordered]
+    return [
+        {"name": name, "number": number, "share": number / whole, "bar": plots.bar(number / whole, kind="after")}
+        for name, number in ordered
+    ]
 
 
 def _turns(messages: Histogram) -> list[dict[str, Any]]:
@@ -145,7 +159,9 @@ def _findings(findings: Findings) -> list[dict[str, Any]]:
                 "code": kind.code,
                 "count": kind.count,
                 "more": kind.count - len(kind.first),
-                "rows": [(str(finding).removesuffix(finding.message).removesuffix(": "), printable(finding.message)) for finding in kind.first],
+                "rows": [
+                    (str(finding).removesuffix(finding.message).removesuffix(": "), printable(finding.message)) for finding in kind.first
+                ],
             }
             for kind in findings.of(severity).kinds
         ]

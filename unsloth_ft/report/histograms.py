@@ -105,7 +105,9 @@ def _axes(found: Bars, x: Scale, y: Scale, size: Size, unit: str) -> list[str]:
     parts = []
     for tick in plots.ticks(0, y.high, count=3):
         if tick == int(tick) and tick <= y.high:
-            parts.append(f'<line class="grid" x1="{size.left}" y1="{place(y(tick))}" x2="{size.width - size.right}" y2="{place(y(tick))}"/>')
+            parts.append(
+                f'<line class="grid" x1="{size.left}" y1="{place(y(tick))}" x2="{size.width - size.right}" y2="{place(y(tick))}"/>'
+            )
             parts.append(f'<text class="tick" x="{size.left - 8}" y="{place(y(tick) + 4)}" text-anchor="end">{_short(tick)}</text>')
     for tick in plots.ticks(0, x.high, count=8 if size.width > 500 else 4):
         if tick == int(tick) and tick <= x.high:
