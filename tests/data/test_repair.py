@@ -188,4 +188,5 @@ def test_whatever_is_cut_into_a_file_its_copy_loads_and_needs_no_second_repair(p
         assert "nothing was written" in str(refused)
         return
     assert len(load("new.jsonl").conversations) == done.rows
+    assert {kind.code for kind in done.remarks.kinds} & {"control-character", "zero-width", "hidden-text", "bidi-control"} == set()
     assert unchanged_by_a_second_repair()

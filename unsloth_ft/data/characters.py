@@ -67,6 +67,43 @@ def strange_characters(text: str, name: str) -> Iterator[Problem]:
         yield from _mojibake(text, name)
 
 
+def unseen(text: str) -> Iterator[tuple[str, int, int]]:
+    """(kind, begin, end) of all that `strange_characters` warns of and that can be taken out without losing what a reader sees."""
+    if _is_plain(text) or text.isascii():
+        return
+    right_to_left = _RIGHT_TO_LEFT.search(text) is not None
+    flags = {found.start() + 1 for found in _FLAG.finditer(text)}
+    for code, found in (
+        *(("zero-width", found) for found in _ZERO_WIDTH.finditer(text)),
+        *(("zero-width", found) for found in _DIRECTION_MARKS.finditer(text) if not right_to_left),
+        *(("hidden-text", found) for found in _TAGS.finditer(text) if found.start() not in flags),
+        *(("hidden-text", found) for found in _SELECTORS.finditer(text)),
+        *(("bidi-control", found) for found in _wrong_directions(text)),
+    ):
+        yield code, found.start(), found.end()
+
+
+def _wrong_directions(text: str) -> Iterator[re.Match[str]]:
+    """Overrides, what their line doesn't close, and ends that close nothing or an override."""
+    opened: list[re.Match[str]] = []
+    for found in _DIRECTION.finditer(text):
+        if found[0] in "\n\u2029":
+            yield from opened
+            opened = []
+        elif found[0] not in (_POP_DIRECTION, _POP_ISOLATE):
+            opened.append(found)
+        else:
+            closes = (_ISOLATES,) if found[0] == _POP_ISOLATE else (_EMBEDDINGS, _OVERRIDES)
+            if found[0] == _POP_ISOLATE:
+                while opened and opened[-1][0] not in _ISOLATES:
+                    yield opened.pop()
+            if not opened or not any(opened[-1][0] in kind for kind in closes):
+                yield found
+            elif (opener := opened.pop())[0] in _OVERRIDES:
+                yield from (opener, found)
+    yield from opened
+
+
 def may_hold(whole: str) -> bool:
     """Whether a row's texts, joined, are worth a look at each."""
     if not _is_plain(whole):

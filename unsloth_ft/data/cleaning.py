@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from .characters import unseen
 from .wording import count
 
 _ESCAPE_SEQUENCES = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]")  # terminal colours and cursor moves (ECMA-48, 5.4)
@@ -12,6 +13,8 @@ _CARRIAGE_RETURN = re.compile("\r(?!\n)")
 _C1 = re.compile("[\x80-\x84\x86-\x9f]")  # U+0085 is a line break (Unicode, 5.8)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NAMES = {"zero-width": "zero-width character", "hidden-text": "hidden character", "bidi-control": "direction character"}
+_MOST_ROUNDS = 10
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
@@ -22,7 +25,7 @@ def cleaned(text: str) -> tuple[str, list[tuple[str, str]]]:
         text, number = pattern.subn(replacement, text)
         if number:
             done.append((code, said(number)))
-    return text, done
+    return _without_unseen(text, done), done
 
 
 def trimmed(text: str) -> str:
@@ -32,6 +35,24 @@ def trimmed(text: str) -> str:
     """
     text = _BLANK_LINES.sub("", text.rstrip())
     return text if "\n" in text else text.lstrip()
+
+
+def _without_unseen(text: str, done: list[tuple[str, str]]) -> str:
+    """Without zero-width, hidden and direction characters that no script or emoji needs; adds to `done`.
+
+    Again where something new stands side by side: what was fine between two others may be wrong without them.
+    """
+    taken: dict[str, int] = {}
+    for _ in range(_MOST_ROUNDS):
+        places = list(unseen(text))
+        if not places:
+            break
+        for code, begin, end in places:
+            taken[code] = taken.get(code, 0) + end - begin
+        out = {at for _, begin, end in places for at in range(begin, end)}
+        text = "".join(character for at, character in enumerate(text) if at not in out)
+    done += [(code, f"{count(number, _NAMES[code])} removed") for code, number in taken.items()]
+    return text
 
 
 def _replacements(text: str) -> Iterator[tuple]:
