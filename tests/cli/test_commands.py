@@ -23,7 +23,7 @@ SURFACE = {
     "plan": f"{TRAINING} --export --gpu --probe",
     "data check": "FILES --eval-data --json --model --offline --recipe --report --set",
     "data preview": "FILE --html --json --model --offline --recipe --row --rows --set --statistics --tokens",
-    "data fix": "FILES --changes --drop --drop-contradictions --encoding --eval-data --json --offline --out --set",
+    "data fix": "FILES --changes --drop --drop-contradictions --encoding --eval-data --json --near-duplicates --offline --out --set",
     "data split": "FILES --json --offline --out --rows --seed --set --share",
     "recipes list": "--json",
     "recipes show": "NAME --json --set",

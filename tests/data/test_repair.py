@@ -138,7 +138,21 @@ def test_one_question_with_two_answers_is_left_and_said_and_dropped_only_on_requ
     assert all(line.startswith("new.jsonl:") for line in done.remarks.lines)
     done, written = repaired(content, wanted=Wanted({}, {}, drop_contradictions=True))
     assert written == [qa("b?")]
-    assert done.dropped.lines == [f"d.jsonl:{line}: its question has another answer in another row." for line in (1, 3)]
+    assert done.dropped.lines == [
+        "d.jsonl:1: its question has another answer at d.jsonl:3.", "d.jsonl:3: its question has another answer at d.jsonl:1.",
+    ]  # fmt: skip
+
+
+def test_rows_that_are_nearly_the_same_are_left_and_said_and_removed_only_on_request():
+    words = [f"word{number}" for number in range(40)]
+    question, answer = " ".join(words), " ".join(reversed(words))
+    content = lines(qa(question, answer), qa("b?"), qa(question + " more", answer + " too"))
+    done, written = repaired(content)
+    assert (len(written), [kind.code for kind in done.remarks.of("warning").kinds]) == (3, ["near-duplicate"])
+    done, written = repaired(content, wanted=Wanted({}, {}, near_duplicates=True))
+    assert (written, done.changes.lines) == (
+        [qa(question, answer), qa("b?")], ["d.jsonl:3: nearly the same row as d.jsonl:1 was removed."],
+    )  # fmt: skip
 
 
 def test_held_out_questions_are_refused_dropped_or_allowed():

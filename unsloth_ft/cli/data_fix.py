@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--changes", metavar="FILE", help="Write every change and every dropped row there, a line of JSON each.")
 @click.option("--drop", is_flag=True, help="Leave out rows that can't be repaired without guessing; else they are listed and nothing is written.")
 @click.option("--drop-contradictions", is_flag=True, help="Leave out every row whose question has another answer in another row.")
+@click.option("--near-duplicates", is_flag=True, help="Remove rows that are nearly the same as one before, too; equal ones always are.")
 @click.option("--eval-data", multiple=True, metavar="FILE", help="Held-out rows, whose questions must not be in NEW.")
 @click.option("--encoding", metavar="NAME", help="What FILES are written in, where that is known, like cp1251.")
 @options.SET
@@ -29,6 +30,7 @@ def fix(
     changes: str | None,
     drop: bool,
     drop_contradictions: bool,
+    near_duplicates: bool,
     eval_data: tuple[str, ...],
     encoding: str | None,
     settings: tuple[str, ...],
@@ -48,6 +50,7 @@ def fix(
         encoding=encoding,
         drop=drop,
         drop_contradictions=drop_contradictions,
+        near_duplicates=near_duplicates,
         eval_paths=eval_data,
         allow_leak=recipe.data.allow_leak,
     )

@@ -17,6 +17,7 @@ from .dataset import canonical
 from .examination import examine, names
 from .findings import Collector, Finding, Findings
 from .jsonfiles import Record
+from .repair_across import Crossing, crossing
 from .repair_bytes import Say, check_encoding
 from .repair_files import found_in
 from .repair_json import Found
@@ -31,7 +32,7 @@ ENDING = ".jsonl"
 @dataclass(frozen=True)
 class Wanted:
     """How to repair. `drop`: leave out rows that can't be repaired without guessing; `drop_contradictions`: all rows whose question
-    has several answers. Questions of `eval_paths` are leaks unless `allow_leak`. `encoding`: of all files, where it is known."""
+    has several answers; `near_duplicates`: rows that are nearly the same as one before. Questions of `eval_paths` are leaks unless `allow_leak`. `encoding`: of all files, where it is known."""
 
     columns: Mapping[str, str]
     roles: Mapping[str, str]
@@ -39,6 +40,7 @@ class Wanted:
     encoding: str | None = None
     drop: bool = False
     drop_contradictions: bool = False
+    near_duplicates: bool = False
     eval_paths: tuple[str, ...] = ()
     allow_leak: bool = False
 
@@ -119,6 +121,8 @@ class _Ledger:
         self._file = file
         self.changes = Collector()
         self.dropped = Collector()
+        self.unread = False
+        """Whether the rest of a file could not be read: its rows are not known, so they can't be dropped."""
 
     def changed(self, finding: Finding) -> None:
         self.changes.add(finding)
@@ -126,6 +130,7 @@ class _Ledger:
 
     def left_out(self, finding: Finding) -> None:
         self.dropped.add(finding)
+        self.unread = self.unread or finding.line is None
         self._write("dropped", finding)
 
     def _write(self, did: str, finding: Finding) -> None:
@@ -135,7 +140,7 @@ class _Ledger:
 
 
 class _Repair:
-    """Rows as they come, and what must be known of all before the last is done: 20 bytes a row and its hash."""
+    """Rows as they come, and what must be known of all before the last is done: 8 bytes a row, and its hash."""
 
     def __init__(self, file: NewFile, wanted: Wanted, ledger: _Ledger) -> None:
         self._file = file
@@ -145,9 +150,6 @@ class _Repair:
         self._seen: dict[bytes, int] = {}
         self._places: list[tuple[int, str]] = []  # where each file's rows begin
         self._line_of = array("Q")
-        self._question_of = array("Q")
-        self._answers: dict[int, bytes] = {}
-        self._contradicted: set[int] = set()
         self._shapes: dict[str, Conversation] = {}
         self._leaks = _questions(wanted)
 
@@ -183,7 +185,7 @@ class _Repair:
         for code, what in done:
             self.ledger.changed(Finding(path, item.line, "note", code, f"{what}."))
         self._shapes.setdefault(good.shape, good.conversation)
-        self._remember(good.conversation)
+        self._line_of.append(item.line)
         self._file.write(as_line(row) if done or item.text is None else item.text.encode("utf-8") + b"\n")
 
     def _is_leak(self, conversation: Conversation) -> bool:
@@ -202,17 +204,6 @@ class _Repair:
         self.ledger.changed(Finding(conversation.file, conversation.line, "note", "duplicate", message))
         return True
 
-    def _remember(self, conversation: Conversation) -> None:
-        self._line_of.append(conversation.line)
-        if not self._wanted.drop_contradictions:
-            return
-        system = next((message.content for message in conversation.messages if message.role == "system"), "")
-        answer = next((message.content for message in conversation.messages if message.role == "assistant"), conversation.text or "")
-        question = int.from_bytes(_digest(f"{system}\0{normalise(conversation.question)}")[:8], "little")
-        self._question_of.append(question)
-        if self._answers.setdefault(question, _digest(answer.strip())) != _digest(answer.strip()):
-            self._contradicted.add(question)
-
     def _where(self, number: int) -> tuple[str, int]:
         path = next(path for begin, path in reversed(self._places) if begin <= number)
         return path, self._line_of[number]
@@ -220,16 +211,20 @@ class _Repair:
     def finish(self, given: Sequence[str]) -> None:
         """What concerns all rows together. Raises UserError where something must not be dropped, or nothing is left."""
         dropped = self.ledger.dropped.findings()
-        whole_files = [finding for finding in dropped if finding.line is None]
-        if dropped.count and (whole_files or not self._wanted.drop):
-            way_out = "" if whole_files else " Mend them by hand, or pass --drop to leave them out."
-            what = "files" if whole_files else "rows"
+        if self.ledger.unread or (dropped.count and not self._wanted.drop):
+            way_out = "" if self.ledger.unread else " Mend them by hand, or pass --drop to leave them out."
+            what = "files" if self.ledger.unread else "rows"
             total = f"{count(dropped.count, 'error')} in {what} that can't be repaired without guessing; nothing was written.{way_out}"
             raise UserError("\n".join([*dropped.lines, total]))
         if len(self._shapes) > 1:
             self._one_shape()
-        if self._contradicted:
-            self._file.rewrite(self._without_contradictions)
+        if self._wanted.near_duplicates or self._wanted.drop_contradictions:
+            self._file.flush()
+            found = crossing(
+                self._file.temporary, near_duplicates=self._wanted.near_duplicates, contradictions=self._wanted.drop_contradictions
+            )
+            if found:
+                self._file.rewrite(lambda lines: self._without(lines, found))
         if not self._file.lines:
             total = f"{', '.join(map(printable, given))}: no row is left; nothing was written."
             raise UserError("\n".join([*self.ledger.dropped.findings().lines, total]))
@@ -254,14 +249,18 @@ class _Repair:
             self.ledger.changed(Finding(path, at, "note", "shape", f"the row's {good.shape} was written as messages, as other rows are."))
             yield as_line(_as_messages(row, good))
 
-    def _without_contradictions(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def _without(self, lines: Iterator[bytes], found: Mapping[int, Crossing]) -> Iterator[bytes]:
         for number, line in enumerate(lines):
-            if self._question_of[number] not in self._contradicted:
+            if number not in found:
                 yield line
                 continue
-            path, at = self._where(number)
-            message = "its question has another answer in another row."
-            self.ledger.left_out(Finding(path, at, "error", "contradiction", message))
+            (path, at), (other, there) = self._where(number), self._where(found[number].beside)
+            if found[number].code == "near-duplicate":
+                message = f"nearly the same row as {other}:{there} was removed."
+                self.ledger.changed(Finding(path, at, "note", "near-duplicate", message))
+            else:
+                message = f"its question has another answer at {other}:{there}."
+                self.ledger.left_out(Finding(path, at, "error", "contradiction", message))
 
 
 def _as_messages(row: dict[str, object], read: Row) -> dict[str, object]:

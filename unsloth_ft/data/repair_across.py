@@ -1,0 +1,39 @@
+"""Rows that are in each other's way: nearly the same, or one question with several answers. Found as the check finds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import similar
+from .findings import Collector
+from .reading import Reading
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Why a row is to go; `beside` is the number of the row that it is compared with."""
+
+    code: str
+    beside: int
+
+
+def crossing(path: str, *, near_duplicates: bool, contradictions: bool) -> dict[int, Crossing]:
+    """The rows of a file of JSON Lines that are to go, by their numbers from 0.
+
+    Of rows that are nearly the same the first one stays; of rows with one question and several answers none, since nothing says which
+    is right.
+    """
+    import numpy as np
+
+    rows = Reading([path], {}, {}, offline=True, processes=1).read([0], Collector(), None, learn=True).index.rows
+    everything = {"most": len(rows), "others": len(rows)}
+    found: dict[int, Crossing] = {}
+    if near_duplicates:
+        for group in similar.near_duplicates(rows, **everything).first:
+            found |= dict.fromkeys((group.second, *group.others), Crossing("near-duplicate", group.first))
+    if contradictions:
+        groups = {int(rows["asked"][group.first]): group for group in similar.contradictions(rows, **everything).first}
+        for number in np.flatnonzero(np.isin(rows["asked"], np.array(list(groups), dtype=np.uint64))).tolist():
+            group = groups[int(rows["asked"][number])]
+            found[number] = Crossing("contradiction", group.second if number == group.first else group.first)
+    return found
