@@ -63,8 +63,8 @@ class Prepared:
     base: BaseModel
     chat: Chat
     dataset: Dataset
-    train: tuple[Conversation, ...]
-    held_out: tuple[Conversation, ...]
+    train: Sequence[Conversation]
+    held_out: Sequence[Conversation]
     held_out_from: str
     rows: Rows
     held_out_rows: Rows
@@ -154,7 +154,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
     )
     train, held_out, held_out_from, found = _held_out(request, dataset)
     mixed, more = _mixed(request, train, held_out)
-    train, found = (*train, *(row for part in mixed for row in part.rows)), [*found, *more]
+    train, found = (*train, *(row for part in mixed for row in part.rows)) if mixed else train, [*found, *more]
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
     chosen = backend_of(request, machine, facts.architecture)
@@ -184,7 +184,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
         chat=chat,
         dataset=dataset,
         train=train,
-        held_out=tuple(conversation for conversation in held_out if conversation.where in asked),
+        held_out=data.chosen(held_out, [at for at, conversation in enumerate(held_out) if conversation.where in asked]),
         held_out_from=held_out_from,
         rows=kept,
         held_out_rows=held_out_kept,
@@ -275,7 +275,7 @@ def data_record(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _held_out(request: Request, dataset: Dataset) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...], str, list[str]]:
+def _held_out(request: Request, dataset: Dataset) -> tuple[Sequence[Conversation], Sequence[Conversation], str, list[str]]:
     recipe = request.recipe.recipe
     warnings = dataset.findings.of("warning").lines
     if not request.eval_data:

@@ -9,6 +9,7 @@ from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
 from .examination import NOTHING, Examination, Paths, examine
 from .findings import Finding, Findings, collected, raise_errors
+from .shelf import Collected, chosen
 from .split import Split, groups, split
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Message",
     "Split",
     "check",
+    "chosen",
     "collected",
     "contradictions",
     "conversations_sha256",
@@ -51,8 +53,7 @@ def load(
     Everything is as `examine` has it. Raises: UserError with the first mistakes of every kind and their lines, MachineError when the
     machine can't read it.
     """
-    conversations: list[Conversation] = []
-    held_out: list[Conversation] = []
+    conversations, held_out = Collected(), Collected()
     examination = examine(
         paths,
         columns=columns,
@@ -60,12 +61,12 @@ def load(
         offline=offline,
         eval_paths=eval_paths,
         allow_leak=allow_leak,
-        take=conversations.append,
-        take_held_out=held_out.append,
+        take=conversations.take,
+        take_held_out=held_out.take,
     )
     found = examination.findings
     found.raise_errors()
-    return Dataset(tuple(conversations), found, examination.shape, examination.files, tuple(held_out), examination.eval_files)
+    return Dataset(conversations.all(), found, examination.shape, examination.files, held_out.all(), examination.eval_files)
 
 
 def check(

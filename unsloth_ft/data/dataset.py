@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,11 +34,11 @@ class Dataset:
     `eval_files`, where such are given.
     """
 
-    conversations: tuple[Conversation, ...]
+    conversations: Sequence[Conversation]
     findings: Findings
     shape: str
     files: tuple[FileFacts, ...]
-    held_out: tuple[Conversation, ...] = ()
+    held_out: Sequence[Conversation] = ()
     eval_files: tuple[FileFacts, ...] = ()
 
     @cached_property

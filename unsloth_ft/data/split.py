@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from ..errors import UserError
 from .checks import normalise
 from .conversation import Conversation
+from .shelf import chosen
 
 
 @dataclass(frozen=True)
 class Split:
     """Both sides in the order the rows came; neither is empty, and no question is on both, nor a row and its near duplicate."""
 
-    train: tuple[Conversation, ...]
-    held_out: tuple[Conversation, ...]
+    train: Sequence[Conversation]
+    held_out: Sequence[Conversation]
 
 
 def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: int | None = None, seed: int) -> Split:
@@ -37,10 +38,9 @@ def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: in
     if len(set(names)) < 2:
         names = questions  # one group cannot be split; the check has named its rows
     held = _drawn(Counter(names), wanted=rows or max(1, round(share * len(names))), seed=seed)
-    pairs = list(zip(conversations, names, strict=True))
     return Split(
-        train=tuple(conversation for conversation, name in pairs if name not in held),
-        held_out=tuple(conversation for conversation, name in pairs if name in held),
+        train=chosen(conversations, [place for place, name in enumerate(names) if name not in held]),
+        held_out=chosen(conversations, [place for place, name in enumerate(names) if name in held]),
     )
 
 

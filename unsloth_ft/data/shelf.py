@@ -1,0 +1,104 @@
+"""Many conversations without holding them: their text lies in a temporary file without a name, and each is made when it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+from ..errors import MachineError
+from .conversation import Conversation, Message
+from .dataset import canonical
+
+HELD = 2_000  # conversations; as many are held as they are, a few megabytes
+
+
+class Shelf(Sequence[Conversation]):
+    """Conversations in the order they were appended; 20 bytes of memory each."""
+
+    def __init__(self) -> None:
+        self._stream = tempfile.TemporaryFile()
+        self._ends = array("q", [0])
+        self._files: list[str] = []
+        self._numbers, self._lines = array("I"), array("q")
+        self._chosen: array[int] | None = None
+
+    def append(self, conversation: Conversation) -> None:
+        """One more. Raises: MachineError when the disk is full."""
+        line = canonical(conversation).encode("utf-8")
+        try:
+            self._stream.write(line)
+        except OSError as error:
+            raise MachineError(
+                f"the rows don't fit into {tempfile.gettempdir()}: {error.strerror}. Free some space, or set TMPDIR to another folder."
+            ) from None
+        if not self._files or self._files[-1] != conversation.file:
+            self._files.append(conversation.file)
+        self._numbers.append(len(self._files) - 1)
+        self._lines.append(conversation.line)
+        self._ends.append(self._ends[-1] + len(line))
+
+    def __len__(self) -> int:
+        return len(self._lines) if self._chosen is None else len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Shelf: ...
+    def __getitem__(self, index: int | slice) -> Conversation | Shelf:
+        if isinstance(index, slice):
+            return self.chosen(range(len(self))[index])
+        at = range(len(self))[index]
+        place = at if self._chosen is None else self._chosen[at]
+        begin, end = self._ends[place], self._ends[place + 1]
+        self._stream.flush()
+        line = os.pread(self._stream.fileno(), end - begin, begin)
+        return _conversation(line, self._files[self._numbers[place]], self._lines[place])
+
+    def chosen(self, places: Iterable[int]) -> Shelf:
+        """The conversations at these places; nothing is copied, and no more are to be appended."""
+        found = object.__new__(Shelf)
+        found.__dict__.update(self.__dict__)
+        found._chosen = array("q", places if self._chosen is None else (self._chosen[place] for place in places))
+        return found
+
+
+class Collected:
+    """Takes conversations as they are read: a few are held, many go on a shelf."""
+
+    def __init__(self) -> None:
+        self._held: list[Conversation] = []
+        self._shelf: Shelf | None = None
+
+    def take(self, conversation: Conversation) -> None:
+        """One more."""
+        if self._shelf is not None:
+            self._shelf.append(conversation)
+            return
+        self._held.append(conversation)
+        if len(self._held) > HELD:
+            self._shelf = Shelf()
+            for one in self._held:
+                self._shelf.append(one)
+            self._held.clear()
+
+    def all(self) -> Sequence[Conversation]:
+        """All of them, in order."""
+        return tuple(self._held) if self._shelf is None else self._shelf
+
+
+def chosen(conversations: Sequence[Conversation], places: Iterable[int]) -> Sequence[Conversation]:
+    """The conversations at these places, without copying what lies on a shelf."""
+    return conversations.chosen(places) if isinstance(conversations, Shelf) else tuple(conversations[place] for place in places)
+
+
+def _conversation(line: bytes, file: str, number: int) -> Conversation:
+    """What `dataset.canonical` wrote."""
+    row = json.loads(line)
+    if "text" in row:
+        return Conversation((), file, number, text=row["text"])
+    messages = tuple(Message(role, content, **dict(*more)) for role, content, *more in row["messages"])
+    return Conversation(messages, file, number, tools=row.get("tools"))
