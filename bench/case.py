@@ -20,7 +20,7 @@ KINDS = (
     "peft-naive", "peft-tuned", "unsloth-notebook", "unsloth-plan", "unsloth-flat", "unsloth-padded",
     "peft-full", "peft-lora", "peft-qlora",
 )  # fmt: skip
-DATA_KINDS = ("prepare-ours", "prepare-again", "prepare-datasets")
+DATA_KINDS = ("prepare-ours", "prepare-again", "prepare-datasets", "check-ours", "check-datasets")
 EXPORT_KINDS = ("merge", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m")
 STARTUP_KINDS = ("cli-help", "cli-recipes", "cli-plan", "cli-doctor", "cli-run")
 COMMAND_KINDS = (*DATA_KINDS, *EXPORT_KINDS, *STARTUP_KINDS)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft.bench import instruments
-from unsloth_ft.bench.commands import Task, task
+from unsloth_ft.bench.commands import task
 from unsloth_ft.bench.leg import Line, Request
+from unsloth_ft.bench.task import Task
 from unsloth_ft.train.memory import forget_peak_host
 
 
@@ -24,13 +25,14 @@ def measured(work: Task) -> dict[str, Any]:
         work.amount(work.run())
     forget_peak_host()
     at_start = instruments.host_bytes()
-    seconds, amount = [], {}
+    seconds, peaks, amount = [], [], {}
     for _ in range(work.times):
         began = time.perf_counter()
         result = work.run()
         seconds.append(work.seconds(result) if work.seconds else time.perf_counter() - began)
         amount = work.amount(result)
-    peak = {"peak_host_bytes": instruments.peak_host_bytes() - at_start} if work.own_memory else {}
+        peaks.append(work.peak_bytes(result) if work.peak_bytes else instruments.peak_host_bytes() - at_start)
+    peak = {"peak_host_bytes": max(peaks)} if work.own_memory or work.peak_bytes else {}
     return {"outcome": "done", "seconds": seconds, "amount": amount, **peak}
 
 

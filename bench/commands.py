@@ -12,13 +12,14 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from unsloth_ft import catalog
 from unsloth_ft.bench.case import Case, Leg
+from unsloth_ft.bench.data_check import check
+from unsloth_ft.bench.task import LAST_LINES, Task
 from unsloth_ft.errors import MachineError
 
 WORDS = (
@@ -28,22 +29,6 @@ WORDS = (
 TOKENS_A_WORD = 1.2  # of the words above with SmolLM2's tokenizer, the spaces included
 P95 = 1.645  # standard deviations between a normal distribution's median and its 95th percentile
 PLANNED_ROWS = 100  # of the file that `plan` reads
-LAST_LINES = 5
-
-
-@dataclass(frozen=True)
-class Task:
-    """`run` is timed, `times` times after `warm_up` ones that are not; `amount` says of its result what was worked on."""
-
-    run: Callable[[], Any]
-    amount: Callable[[Any], dict[str, float]]
-    setup: dict[str, Any]
-    times: int = 1
-    warm_up: int = 0
-    own_memory: bool = True
-    """Whether this process does the work, so that its peak memory is the work's."""
-    seconds: Callable[[Any], float] | None = None
-    """The time that counts, from the result; None: that of `run`."""
 
 
 def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
@@ -53,6 +38,8 @@ def task(leg: Leg, case: Case, model: Path, scratch: Path) -> Task:
         return prepare_ours(case, model, scratch, again=kind == "prepare-again")
     if kind == "prepare-datasets":
         return prepare_datasets(case, model, scratch)
+    if kind.startswith("check-"):
+        return check(kind, write_rows(scratch / "rows.jsonl", case), scratch)
     if kind == "merge":
         return merge(case, model, scratch)
     if kind.startswith("gguf-"):

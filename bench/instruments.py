@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 from unsloth_ft.train.memory import process_bytes
 
@@ -15,6 +16,18 @@ def host_bytes() -> int:
 def peak_host_bytes() -> int:
     """Its peak since `forget_peak_host`."""
     return process_bytes("VmHWM") or 0
+
+
+def tree_bytes(pid: int) -> int:
+    """What a process and all that it started take of the machine's memory now; pages that several have count once (PSS, Linux)."""
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
+            total += int(line.split()[1]) * 1024 if line.startswith("Pss:") else 0
+        children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return total
+    return total + sum(tree_bytes(int(child)) for child in children)
 
 
 class Energy:

@@ -12,9 +12,9 @@ from unsloth_ft.bench.trials import LegResult, Trial
 from unsloth_ft.bench.validity import ALONE, Judgement, judge
 from unsloth_ft.report.wording import count
 
-OURS = ("unsloth-plan", "prepare-ours", "prepare-again")
+OURS = ("unsloth-plan", "prepare-ours", "prepare-again", "check-ours")
 # The best that vanilla can do; then what a tutorial gives; then what needs the most memory.
-BASELINES = ("peft-tuned", "peft-naive", "peft-full", "prepare-datasets")
+BASELINES = ("peft-tuned", "peft-naive", "peft-full", "prepare-datasets", "check-datasets")
 
 
 @dataclass(frozen=True)

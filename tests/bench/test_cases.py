@@ -15,7 +15,7 @@ def swept(field: str, **values: object) -> Case:
 
 def test_these_are_the_cases():
     assert case.names() == [
-        "context", "data-preparation", "export", "memory-length", "memory-rank", "methods", "scaling-length", "scaling-rows", "scaling-tokens",
+        "context", "data-check", "data-preparation", "export", "memory-length", "memory-rank", "methods", "scaling-length", "scaling-rows", "scaling-tokens",
         "self-check", "speed-faq", "speed-faq-grouped", "speed-full", "startup",
     ]  # fmt: skip
 

@@ -111,6 +111,14 @@ def test_all_ways_to_prepare_data_see_the_same_tokens(model: Path, tmp_path: Pat
     assert len(ours.seconds) == 1 and ours.seconds[0] > 0
 
 
+def test_a_file_is_checked_and_read_by_commands_whose_processes_are_counted(model: Path, tmp_path: Path):
+    ours, theirs = measure(case("data", "check-ours", "check-datasets"), model, tmp_path)
+    assert (ours.outcome, theirs.outcome) == ("done", "done"), (ours.error, theirs.error)
+    assert ours.amount["rows"] == theirs.amount["rows"] == 30 and ours.amount["bytes"] == theirs.amount["bytes"]
+    assert ours.setup["command"] == ["unsloth-ft", "data", "check", "rows.jsonl", "--json"]
+    assert all(each.peak_host_bytes is not None and each.peak_host_bytes > 20 * 2**20 for each in (ours, theirs))
+
+
 def test_the_exports_are_written_and_their_sizes_told(model: Path, tmp_path: Path):
     merged, quantized = measure(case("export", "merge", "gguf-q8_0"), model, tmp_path)
     assert (merged.outcome, quantized.outcome) == ("done", "done"), (merged.error, quantized.error)
