@@ -12,6 +12,9 @@ from unsloth_ft.errors import UserError
 from unsloth_ft.plan_values import DataFacts
 
 
+BATCHES = 4  # that the tokenizer and the template work on side by side
+
+
 class TokenCheck:
     """Takes rows as they are read and holds 16 bytes of each: its length, what is learned of it, its file and line."""
 
@@ -26,7 +29,7 @@ class TokenCheck:
     def take(self, conversation: Conversation) -> None:
         """One more row."""
         self._waiting.append(conversation)
-        if len(self._waiting) == TOGETHER:
+        if len(self._waiting) == BATCHES * TOGETHER:
             self._encode()
 
     def facts(self) -> DataFacts | None:
