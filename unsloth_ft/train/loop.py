@@ -6,9 +6,10 @@ import copy
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,7 @@ def train(
 
     Raises GateError when loss or gradient is no number, MachineError when memory or disk is full, Interrupted on a signal.
     """
-    from unsloth_ft.train import checkpoints, memory, progress
-    from unsloth_ft.train.before import Before
+    from unsloth_ft.train import checkpoints, memory, progress, recovery
     from unsloth_ft.train.timing import Timing
 
     memory.reset_peak(plan)
@@ -88,11 +88,11 @@ def train(
     metrics, timing = progress.Metrics(run.metrics_file), Timing(began=started if began is None else began)
     state = _finished(checkpoint, recipe, plan)
     if state is None:
-        trainer = make_trainer(
-            model, backend, recipe=recipe, plan=plan, rows=rows, held_out=held_out, chat=chat, run=run, resumed=checkpoint is not None
+        make = partial(make_trainer, model, backend, recipe=recipe, rows=rows, held_out=held_out, chat=chat, run=run)
+        watching = (metrics, progress.EarlyStopping(recipe.train.early_stopping_patience), timing)
+        trainer = _train_to_the_end(
+            make, watching, plan=recovery.as_recorded(plan, run), checkpoint=checkpoint, run=run, console=console
         )
-        watching = (metrics, Before(run, trainer), progress.EarlyStopping(recipe.train.early_stopping_patience), timing)
-        _train(trainer, watching, plan=plan, checkpoint=checkpoint, console=console)
         state, in_model = trainer.state, trainer.state.global_step
     else:
         metrics.restore(state.global_step)
@@ -188,16 +188,40 @@ def make_trainer(
     return trainer
 
 
-def _train(trainer: Any, watching: tuple[Any, ...], *, plan: Plan, checkpoint: Path | None, console: Console) -> None:
-    """The loop itself, with what watches it: metrics, early stopping, timing."""
-    from unsloth_ft.train import memory, progress
+def _train_to_the_end(
+    make: Callable[..., Any], watching: tuple[Any, ...], *, plan: Plan, checkpoint: Path | None, run: RunDirectory, console: Console
+) -> Any:
+    """The trainer at the end of the run. A step that memory ran out in is done again with fewer rows at once.
+
+    `make(plan=…, resumed=…)` makes a trainer. Raises MachineError when one row at once is too much.
+    """
+    from unsloth_ft.train import memory, recovery
+
+    while True:
+        trainer = make(plan=plan, resumed=checkpoint is not None)
+        said = _train(trainer, watching, run=run, checkpoint=checkpoint, console=console)
+        if said is None:
+            return trainer
+        smaller = recovery.smaller(plan) if trainer.in_step else None
+        if smaller is None:
+            raise MachineError(memory.out_of_memory(plan, said))
+        checkpoint, plan = recovery.state_before(trainer), smaller
+        recovery.write_down(run, plan, step=trainer.state.global_step + 1, said=said, console=console)
+        recovery.release(trainer)
+
+
+def _train(trainer: Any, watching: tuple[Any, ...], *, run: RunDirectory, checkpoint: Path | None, console: Console) -> str | None:
+    """The loop itself, with what watches it: metrics, early stopping, timing. What was said when memory ran out, or None."""
+    from unsloth_ft.train import memory, progress, recovery
+    from unsloth_ft.train.before import Before
 
     metrics, *others = watching
     metrics.trainer = trainer
+    trainer.on_smaller_evaluation = partial(recovery.say, run, console)
     bar = progress.Bar(console, metrics)
     interruption = progress.Interruption()
     # Metrics after the two that ask for a checkpoint: it ends a line there.
-    for callback in (progress.LastStep(), interruption, metrics, bar, *others):
+    for callback in (progress.LastStep(), interruption, metrics, bar, Before(run, trainer), *others):
         trainer.add_callback(callback)
     with ExitStack() as stack:
         stack.enter_context(interruption)
@@ -208,10 +232,11 @@ def _train(trainer: Any, watching: tuple[Any, ...], *, plan: Plan, checkpoint: P
         except (RuntimeError, MemoryError) as error:
             if not memory.is_out_of_memory(error):
                 raise
-            raise MachineError(memory.out_of_memory(plan, str(error))) from None
+            # Its text alone: the error holds on to all that the step had in memory.
+            return str(error)
     if interruption.received is not None:
         raise Interrupted(interruption.received, trainer.state.global_step)
-
+    return None
 
 def _best_step(evaluations: dict[int, float], last_step: int, run: RunDirectory) -> int:
     """The step with the lowest eval loss, the first of equals, among those whose weights are there."""

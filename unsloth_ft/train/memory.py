@@ -62,6 +62,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in SAID)
 
 
+def free() -> None:
+    """Gives the device's cached memory back, so that what is asked for next can have all of it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def forget_peak_host() -> None:
     """VmHWM counts from now on; where a container forbids that, it stays the process's."""
     if CLEAR_REFS.exists():

@@ -27,8 +27,9 @@ from unsloth_ft.evaluate.losses import RowLoss, row_losses, total
 from unsloth_ft.hardware import disk_free_bytes
 from unsloth_ft.outlook import CHECKPOINT_BYTES
 from unsloth_ft.token_rows import lengths_of
-from unsloth_ft.train import checkpoints
+from unsloth_ft.train import checkpoints, memory
 from unsloth_ft.train.batches import EpochSampler, Example, Examples, collate, flat
+from unsloth_ft.train.recovery import Randomness
 
 SHOWN_LINES = 16
 
@@ -38,7 +39,8 @@ class Trainer(SFTTrainer):
 
     `padding_free` lays a micro-batch's rows end to end; `packed_length` besides packs them, best fit, into sequences of so many
     tokens, each of which counts as one row. `step_tokens` counts the step's real tokens; `micro_batches` holds its (rows, loss);
-    `losses` are the held-out rows' of the last evaluation.
+    `losses` are the held-out rows' of the last evaluation. `in_step`: a step has begun, and its update hasn't; `randomness`: of the moment
+    the last step ended.
     """
 
     def __init__(
@@ -63,9 +65,12 @@ class Trainer(SFTTrainer):
         self.evaluation_tokens = evaluation_tokens
         self.autocast = autocast
         self.checkpoints_kept = 2
+        self.on_smaller_evaluation: Callable[[str], None] = lambda message: None
         self.micro_batches: list[tuple[list[Row], torch.Tensor]] = []
         self.step_tokens = 0
         self.losses: list[RowLoss] = []
+        self.in_step = False
+        self.randomness = Randomness.now()
         trained = [(parameter, parameter.data) for parameter in kwargs["model"].parameters() if parameter.requires_grad]
         super().__init__(
             # TRL takes nothing but a datasets.Dataset, and looks at its first row.
@@ -135,10 +140,7 @@ class Trainer(SFTTrainer):
         Raises GateError when it is no number.
         """
         training = self.model.training
-        self.losses = losses = row_losses(
-            self.model,
-            self.held_out,
-            batch_tokens=self.evaluation_tokens,
+        self.losses = losses = self._losses(
             padding_free=self.end_to_end,
             padding_id=self.padding_id,
             autocast=self.autocast,
@@ -157,6 +159,24 @@ class Trainer(SFTTrainer):
         self.model.train(training)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _losses(self, **settings: Any) -> list[RowLoss]:
+        """With as many tokens at once as fit, which is halved where memory runs out. Raises MachineError when a single row doesn't."""
+        longest = max(lengths_of(self.held_out))
+        while True:
+            try:
+                return row_losses(self.model, self.held_out, batch_tokens=self.evaluation_tokens, **settings)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                said = str(error).splitlines()[0][:160]
+            if self.evaluation_tokens <= longest:
+                raise MachineError(f"out of memory in an evaluation of one row of {longest} tokens ({said}). Lower max_seq_length.")
+            memory.free()
+            self.evaluation_tokens = max(longest, self.evaluation_tokens // 2)
+            self.on_smaller_evaluation(
+                f"memory ran out in the evaluation at step {self.state.global_step} ({said}); it is done with {self.evaluation_tokens:,} tokens at a time"
+            )
 
     def _get_output_dir(self, trial: Any) -> str:
         return os.path.join(self.args.output_dir, checkpoints.STAGING)
@@ -205,8 +225,13 @@ class _Guard(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.micro_batches.clear()
         self.trainer.step_tokens = 0
+        self.trainer.in_step = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.randomness = Randomness.now()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.in_step = False
         # A float16 run scales its loss and skips a step whose gradient overflows; that is the scaler's business.
         self.trainer.refuse_divergence(check_gradients=not args.fp16)
 
