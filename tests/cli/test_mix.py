@@ -52,6 +52,9 @@ def test_a_run_with_a_mix_goes_on_from_another_folder_and_another_mix_is_another
     drawn = json.loads(first.out)["data"]["mixed"][0]["taken_sha256"]
     assert known["identity"]["mixed"] == [{"rows": 4, "sha256": drawn, "share": 0.25}]
     assert drawn != conversations_sha256(load([general]).conversations)
+    says = f"4 training rows of the 20 in general.jsonl (share 0.25, sha256 {known['data']['mixed'][0]['sha256'][:12]}) rehearse general skills."
+    assert says in (work / "a" / "report.html").read_text(encoding="utf-8")
+    assert "4 training rows of the 20 in general.jsonl" in (work / "a" / "adapter" / "README.md").read_text(encoding="utf-8")
     monkeypatch.chdir(work.parent)
     again = call("resume", str(work / "a"), "--json")
     assert (again.code, json.loads(again.out)["identity"]) == (0, known["identity"])

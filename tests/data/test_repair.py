@@ -124,6 +124,13 @@ def test_columns_and_roles_that_are_named_are_renamed():
     assert written == [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
 
 
+def test_text_beside_a_question_is_a_text_where_that_is_said():
+    content = lines({"question": "a", "text": "whole", "id": 1})
+    assert "it is not clear which to train on" in refusal(content)[0]
+    _, written = repaired(content, wanted=Wanted({"text": "text"}, {}))
+    assert written == [{"text": "whole", "id": 1}]
+
+
 def test_an_encoding_that_is_named_is_used():
     row = {"question": "кто ты такой?", "answer": "я"}
     done, written = repaired((json.dumps(row, ensure_ascii=False) + "\n").encode("cp1251"), wanted=Wanted({}, {}, encoding="cp1251"))

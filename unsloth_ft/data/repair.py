@@ -216,6 +216,7 @@ class _Repair:
             what = "files" if self.ledger.unread else "rows"
             total = f"{count(dropped.count, 'error')} in {what} that can't be repaired without guessing; nothing was written.{way_out}"
             raise UserError("\n".join([*dropped.lines, total]))
+        self._seen.clear()  # 130 MB for a million rows, which the comparisons below find a use for
         if len(self._shapes) > 1:
             self._one_shape()
         if self._wanted.near_duplicates or self._wanted.drop_contradictions:

@@ -53,12 +53,20 @@ class _Work:
         return changed
 
     def _named(self, row: dict[str, object]) -> dict[str, object]:
+        if "text" in self.columns:
+            row = self._text_alone(row)
         used = {name: column for name, column in self.columns.items() if name not in MESSAGE_KEYS and column in row and column != name}
         if not used:
             return dict(row)
         for name, column in used.items():
             self.done.append(("column", f"the column {quote(column, limit=40)} was renamed to {quote(name)}"))
         return renamed(row, {name: self.columns[name] for name in self.columns if name not in MESSAGE_KEYS})
+
+    def _text_alone(self, row: dict[str, object]) -> dict[str, object]:
+        """Without what would make a row something else than a text, where `data.columns.text` says that it is one."""
+        others = [key for key in row if key in NAMES and key not in ("text", self.columns["text"])]
+        self.done += [("column", f"{quote(key)} was removed: data.columns.text says to train on the text alone") for key in others]
+        return {key: value for key, value in row.items() if key not in others}
 
     def _messages(self, messages: list[object]) -> list[object]:
         read = [self._message(item, place) for place, item in enumerate(messages, start=1)]

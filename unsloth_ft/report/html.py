@@ -88,6 +88,7 @@ def page(record: dict[str, Any], curves: Curves) -> str:
         "plain": wording.plain,
         "short": shorten,
         "moment": wording.moment,
+        "mixed": wording.mixed,
     }
     text = environment.get_template("page.html").render(
         run=ABSENT | record,

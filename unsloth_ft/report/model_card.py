@@ -139,6 +139,7 @@ def data(record: dict[str, Any]) -> str:
     return (
         f"## Data\n\n{files}\n\n{wording.count(facts['train_rows'], 'training row')} (sha256 `{facts['train_sha256']}`),"
         f" {facts['held_out_rows']:,} held out (sha256 `{facts['held_out_sha256']}`): {_text(facts['held_out_from'])}.{learned}"
+        + "".join(f" {_text(wording.mixed(part))}." for part in facts.get("mixed", []))  # absent in runs from before --mix
     )
 
 

@@ -104,6 +104,14 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
+def mixed(part: dict[str, Any]) -> str:
+    """What was mixed in of one file, as the record has it."""
+    return (
+        f"{count(part['taken'], 'training row')} of the {part['rows']:,} in {part['name']} (share {part['share']:g}, sha256 "
+        f"{part['sha256'][:12]}) rehearse general skills"
+    )
+
+
 def failed_checks(exports: dict[str, Any]) -> list[str]:
     """`target: check` of every export check that did not hold."""
     return [f"{target}: {check['name']}" for target, export in exports.items() for check in export.get("checks", []) if not check["ok"]]
