@@ -29,6 +29,14 @@ HEAD = """# What is said of bad data files
 Every bad file that the tests have, with all that `unsloth-ft data check` says of it before it ends with exit code 2; `run` says the same
 and writes nothing. Files, and the messages they must give, stand in `tests/data/bad_*.py`; this page is written from them by
 `make data-errors`, and a test fails when it is stale. After it come the files that look wrong and are right.
+
+What JSON leaves open is decided so:
+
+- A key twice in one object, `NaN` and `Infinity`, nesting deeper than 64 levels and numbers of more than 4,300 digits are refused, wherever they stand.
+- Half of a surrogate pair, and NUL, are refused in texts that are used; in values that nothing reads they are left alone, like numbers beyond a double.
+- A byte order mark may stand at the beginning of the file and nowhere else; white space is what JSON calls so, and a blank line is no row.
+- Bytes must be UTF-8 in its shortest form: no overlong sequence, no surrogate, nothing beyond U+10FFFF. U+2028 and U+2029 are characters, not line ends.
+- A line, a record or a cell may have 64 MiB; what is packed may unpack to 200 times its size, or 16 MiB.
 """
 
 TEXTS = """What is inside the texts stops no run: warnings are recorded, notes are for a person to judge. The texts stand in `tests/data/texts.py`,

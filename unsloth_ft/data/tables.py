@@ -100,6 +100,8 @@ def _parsed(path: str, first: str, text: Iterator[str], delimiter: str, after_bl
 
 
 def _csv_problem(found: str) -> str:
+    if "field larger" in found:
+        return f"a cell is longer than {MAX_LINE_BYTES // 2**20} MiB. Close its quote, or split it."
     if "end of data" in found:
         return "a quoted cell is never closed. Close its quote; a quote inside a quoted cell is written twice."
     if "new-line" in found:

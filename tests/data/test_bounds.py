@@ -1,0 +1,167 @@
+"""Memory and time stay bounded whatever a file holds: lines, records and cells without end, bombs, nesting, ten million mistakes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.cli.calling import ROOT
+
+MIB = 2**20
+# Of one process, in all: 64 MiB is the longest line, held a few times while it is looked at. The check itself takes 110 MiB.
+MOST_MEMORY_BYTES = 600 * MIB
+MOST_SECONDS = 60  # of the processor, for a gigabyte; measured: 2 to 25
+
+
+# wait4's ru_maxrss begins with the memory of the process that started the child; VmHWM is the child's own
+PROGRAM = """
+import atexit, sys
+from pathlib import Path
+from unsloth_ft.cli import main
+
+atexit.register(lambda: sys.stderr.write(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line) + "\\n"))
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: what it said, the most memory that it took, and the processor's time with that of its own children."""
+
+    code: int
+    said: list[str]
+    peak_bytes: int
+    cpu_seconds: float
+
+
+def check(file: str, folder: Path) -> Ended:
+    """`unsloth-ft data check FILE` in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen([sys.executable, "-c", PROGRAM, "data", "check", file], cwd=folder, env=environment, stderr=err)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        err.seek(0)
+        *said, peak = err.read().splitlines()
+        return Ended(child.returncode, said, int(peak.split()[1]) * 1024, usage.ru_utime + usage.ru_stime)
+
+
+def one_line(size: int) -> Iterator[bytes]:
+    yield b'{"question": "'
+    yield from (b"x" * MIB for _ in range(size // MIB))
+    yield b'", "answer": "b"}\n3\n'
+
+
+def one_record(size: int) -> Iterator[bytes]:
+    yield b'[{"question": "'
+    yield from (b"x" * MIB for _ in range(size // MIB))
+    yield b'", "answer": "b"}, 3]'
+
+
+def one_cell(size: int) -> Iterator[bytes]:
+    yield b'question,answer\na,"'
+    yield from ((b"x" * 79 + b"\n") * (MIB // 80) for _ in range(size // MIB))
+
+
+def brackets_in_a_text(size: int) -> Iterator[bytes]:
+    """Quotes and brackets at every place, which nesting must be followed through."""
+    yield b'{"question": "'
+    yield from (b'[{\\"' * (MIB // 4) for _ in range(size // MIB))
+    yield b"\n"
+
+
+def nesting(size: int) -> Iterator[bytes]:
+    yield b'{"question": "a", "answer": "b", "x": '
+    yield from (b"[" * MIB for _ in range(size // MIB))
+    yield b"\n"
+
+
+def mistakes(size: int) -> Iterator[bytes]:
+    yield from (b"3\n{}\n{,}\n\xff\n" * (MIB // 48) for _ in range(4 * size // MIB))
+
+
+def blank_lines(size: int) -> Iterator[bytes]:
+    yield from (b"\n" * MIB for _ in range(size // MIB))
+    yield b"3\n"
+
+
+def zeros(size: int) -> Iterator[bytes]:
+    yield from (bytes(MIB) for _ in range(size // MIB))
+
+
+def packed_gzip(size: int) -> Iterator[bytes]:
+    yield gzip.compress(b"\n" * 16 * MIB) * (size // (16 * MIB))
+
+
+def packed_zstd(size: int) -> Iterator[bytes]:
+    yield zstandard.compress(bytes(64 * MIB), 19) * max(1, size // (64 * MIB))
+
+
+TOO_FAR = "it unpacks to more than 200 times its size. If that is right, unpack it yourself and pass the result."
+CASES: list[tuple[str, Callable[[int], Iterator[bytes]], list[str]]] = [
+    (
+        "line.jsonl",
+        one_line,
+        [
+            "line.jsonl:1: the line is longer than 64 MiB. Remove or split it.",
+            "line.jsonl:2: the row is the number 3; expected one JSON object a line.",
+        ],
+    ),
+    (
+        "record.json",
+        one_record,
+        [
+            "record.json:1: the record is longer than 64 MiB. Remove or split it.",
+            "record.json:2: the row is the number 3; expected one JSON object a record.",
+        ],
+    ),
+    ("cell.csv", one_cell, ["cell.csv:1: a cell is longer than 64 MiB. Close its quote, or split it."]),
+    ("quotes.jsonl", brackets_in_a_text, ["quotes.jsonl:1: the line is longer than 64 MiB. Remove or split it."]),
+    ("nesting.jsonl", nesting, ["nesting.jsonl:1: the line is longer than 64 MiB. Remove or split it."]),
+    ("zeros.jsonl", zeros, ["zeros.jsonl:1: the line is longer than 64 MiB. Remove or split it."]),
+    ("blank.jsonl", blank_lines, []),
+    ("bomb.jsonl.gz", packed_gzip, [f"bomb.jsonl.gz: {TOO_FAR}"]),
+    ("bomb.jsonl.zst", packed_zstd, [f"bomb.jsonl.zst: {TOO_FAR}"]),
+    ("mistakes.jsonl", mistakes, []),
+]
+
+
+def bounded(folder: Path, case: tuple[str, Callable[[int], Iterator[bytes]], list[str]], size: int) -> Ended:
+    """The check of a file of about `size` bytes, which keeps within the bounds."""
+    file, pieces, expected = case
+    with (folder / file).open("wb") as written:
+        written.writelines(pieces(size))
+    ended = check(file, folder)
+    lines = [line.removeprefix("error: ") for line in ended.said]
+    assert ended.code == 2
+    assert [line for line in lines if not line.endswith("nothing was written.")] == expected or not expected
+    assert len(lines) < 60
+    assert not any("Traceback" in line for line in lines)
+    assert ended.peak_bytes < MOST_MEMORY_BYTES
+    assert ended.cpu_seconds < MOST_SECONDS
+    return ended
+
+
+# what says something of a gigabyte at a twelfth of it: past the longest line, and over before a coffee
+SAMPLE = ("line.jsonl", "record.json", "cell.csv", "bomb.jsonl.gz", "mistakes.jsonl")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] in SAMPLE], ids=lambda case: case[0])
+def test_what_is_too_long_is_refused_within_bounds(tmp_path, case):
+    bounded(tmp_path, case, MIB // 4 if case[0] == "mistakes.jsonl" else 80 * MIB)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_gigabyte_is_refused_within_bounds(tmp_path, case):
+    ended = bounded(tmp_path, case, 120 * MIB if case[0] == "mistakes.jsonl" else 1024 * MIB)
+    print(f"{case[0]}: {ended.peak_bytes / MIB:.0f} MiB, {ended.cpu_seconds:.1f} s of the processor")
