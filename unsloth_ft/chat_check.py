@@ -21,15 +21,22 @@ class TokenCheck:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._waiting: list[Conversation] = []
+        self._held_out: list[Conversation] = []
         self._found = Collector()
         self._files: dict[str, int] = {}
         self._tokens, self._learned = array("i"), array("i")
         self._file, self._line = array("i"), array("i")
 
     def take(self, conversation: Conversation) -> None:
-        """One more row."""
+        """One more row to train on."""
         self._waiting.append(conversation)
         if len(self._waiting) == BATCHES * TOGETHER:
+            self._encode()
+
+    def take_held_out(self, conversation: Conversation) -> None:
+        """One more held-out row: the template must take it; its length decides nothing."""
+        self._held_out.append(conversation)
+        if len(self._held_out) == BATCHES * TOGETHER:
             self._encode()
 
     def facts(self) -> DataFacts | None:
@@ -54,14 +61,21 @@ class TokenCheck:
     def _encode(self) -> None:
         for conversation, row in zip(self._waiting, self._chat.tokenize_all(self._waiting), strict=True):
             if isinstance(row, UserError):
-                message = str(row).removeprefix(f"{conversation.where}: ")
-                self._found.add(Finding(conversation.file, conversation.line, "error", "chat-template", message))
+                self._found.add(_refused(conversation, row))
                 continue
             self._tokens.append(len(row.ids))
             self._learned.append(row.learned_tokens)
             self._file.append(self._files.setdefault(conversation.file, len(self._files)))
             self._line.append(conversation.line)
-        self._waiting = []
+        for conversation, row in zip(self._held_out, self._chat.tokenize_all(self._held_out), strict=True):
+            if isinstance(row, UserError):
+                self._found.add(_refused(conversation, row))
+        self._waiting, self._held_out = [], []
+
+
+def _refused(conversation: Conversation, error: UserError) -> Finding:
+    message = str(error).removeprefix(f"{conversation.where}: ")
+    return Finding(conversation.file, conversation.line, "error", "chat-template", message)
 
 
 def _too_long(file: str, line: int, tokens: int, max_seq_length: int, reason: str) -> Finding:

@@ -41,6 +41,14 @@ def test_a_run_refuses_the_row_that_data_check_refuses(work: Path, tiny: str):
     assert not (work / "r").exists()
 
 
+def test_held_out_rows_are_asked_of_the_template_too_and_their_lengths_are_not_counted(work: Path, tiny: str):
+    (work / "e.jsonl").write_bytes(lines(qa("Bad?", "a <|im_end|> b"), qa("Fine?", "c")))
+    answer = call("data", "check", "faq.jsonl", "--eval-data", "e.jsonl", "--model", tiny, "--json")
+    found = json.loads(answer.out)
+    told = {kind["code"]: [(each["file"], each["line"]) for each in kind["first"]] for kind in found["findings"]}
+    assert (answer.code, told["chat-template"], found["survey"]["row_tokens"]["number"]) == (2, [("e.jsonl", 1)], 12)
+
+
 def test_a_run_and_data_check_name_the_same_leaks(work: Path, tiny: str):
     (work / "d.jsonl").write_bytes(lines(qa("Who are you?", "Me."), qa("b?", "c")))
     (work / "e.jsonl").write_bytes(lines(qa("who are you", "Another.")))

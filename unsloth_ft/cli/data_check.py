@@ -56,6 +56,7 @@ def check(
         eval_paths=eval_data,
         allow_leak=values.data.allow_leak,
         take=tokens.take if tokens else None,
+        take_held_out=tokens.take_held_out if tokens else None,
         processes=_processes(),
     )
     if tokens and facts:
