@@ -56,13 +56,27 @@ def test_files_of_other_formats_get_one_line_a_row(work: Path):
     (work / "e.jsonl.gz").write_bytes(gzip.compress(b'{"messages": [{"role": "human", "content": "C?"}, {"role": "gpt", "content": "3"}]}\n'))
     answer = call("data", "split", "d.csv", "e.jsonl.gz", "--out", "parts", "--rows", "1", "--seed", "3")
     assert answer.code == 0
-    assert answer.err == "".join(
-        f"note: {name} is no JSON Lines, or has rows of another shape: each of its rows was written as a line of JSON\n"
-        for name in ("d.csv", "e.jsonl.gz")
-    )
+    assert answer.err == "note: not all files are JSON Lines of one shape: each row was written as a line of JSON with its messages\n"
     both = b"".join(sorted(path.read_bytes() for path in (work / "parts").iterdir())).splitlines()
     assert sorted(json.loads(line)["messages"][0]["content"] for line in both) == ["A?", "B?", "C?"]
     assert {message["role"] for line in both for message in json.loads(line)["messages"]} == {"user", "assistant"}
+
+
+def test_files_of_one_shape_and_two_formats_become_files_of_one_shape(work: Path):
+    (work / "d.csv").write_text("q,answer\nA?,1\nB?,2\n", encoding="utf-8")
+    (work / "e.jsonl").write_text('{"q": "C?", "answer": "3"}\n', encoding="utf-8")
+    mapping = ("--set", "data.columns.question=q")
+    answer = call("data", "split", "d.csv", "e.jsonl", "--out", "parts", "--rows", "1", *mapping)
+    assert answer.out.splitlines()[-1] == "train on it: unsloth-ft run RECIPE --data parts/train.jsonl --eval-data parts/held_out.jsonl"
+    assert sum(len(load([path]).conversations) for path in (work / "parts").iterdir()) == 3
+    answer = call("data", "split", "e.jsonl", "e.jsonl", "--out", "again", *mapping)
+    assert (answer.code, "given twice" in answer.err) == (2, True)
+
+
+def test_rows_that_keep_their_names_are_trained_on_with_the_same_mapping(work: Path):
+    (work / "e.jsonl").write_text("".join(f'{{"q": "{name}?", "answer": "3"}}\n' for name in "ABC"), encoding="utf-8")
+    answer = call("data", "split", "e.jsonl", "--out", "parts", "--rows", "1", "--set", "data.columns.question=q")
+    assert answer.out.splitlines()[-1].endswith(" --eval-data parts/held_out.jsonl --set data.columns.question=q")
 
 
 def test_the_seed_decides_and_the_same_seed_decides_the_same(work: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 
 import click
@@ -47,7 +48,8 @@ def split(
         return
     for side in (done.train, done.held_out):
         click.echo(f"{side.path}: {count(side.rows, 'row')}, sha256 {side.sha256}, as conversations {side.conversations_sha256}")
-    for path in done.rewritten:
-        click.echo(f"note: {path} is no JSON Lines, or has rows of another shape: each of its rows was written as a line of JSON", err=True)
-    same = "".join(f" --set {setting}" for setting in settings if setting.startswith("data."))
+    if done.rewritten:
+        click.echo("note: not all files are JSON Lines of one shape: each row was written as a line of JSON with its messages", err=True)
+    named = [setting for setting in settings if not done.rewritten or not setting.startswith(("data.columns", "data.roles"))]
+    same = "".join(f" --set {shlex.quote(setting)}" for setting in named)
     click.echo(f"train on it: unsloth-ft run RECIPE --data {done.train.path} --eval-data {done.held_out.path}{same}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -31,11 +31,11 @@ class Side:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """What was written; `rewritten` names the inputs whose rows are no lines of JSON, and got one each."""
+    """What was written; `rewritten`: each row as a line of JSON of its own, under the standard names."""
 
     train: Side
     held_out: Side
-    rewritten: tuple[str, ...]
+    rewritten: bool
 
 
 def targets(folder: str, inputs: Sequence[str]) -> tuple[str, str]:
@@ -63,40 +63,38 @@ def write(dataset: Dataset, folder: str, *, share: float = 0.1, rows: int | None
         raise UserError(f"--rows {rows}: there {'is' if total == 1 else 'are'} {count(total, 'row')}; expected fewer, to leave some to train on.")
     parts = split(dataset.conversations, share=share, rows=rows, seed=seed)
     held = {(row.file, row.line) for row in parts.held_out}
-    sources = {file.path: _is_json_lines(file.path, dataset) for file in dataset.files}
+    kept = _keep_their_bytes(dataset)
     with ExitStack() as undo:
         if not os.path.isdir(folder):
             os.mkdir(folder)
             undo.callback(os.rmdir, folder)
         with new_files(paths) as both:
-            for conversation, line in _lines(dataset, sources):
+            for conversation, line in _lines(dataset, kept=kept):
                 both[(conversation.file, conversation.line) in held].write(line)
         undo.pop_all()
     train, held_out = (_side(file, side) for file, side in zip(both, (parts.train, parts.held_out), strict=True))
-    return SplitFiles(train, held_out, tuple(path for path, kept in sources.items() if not kept))
+    return SplitFiles(train, held_out, rewritten=not kept)
 
 
 def _side(file: NewFile, rows: Sequence[Conversation]) -> Side:
     return Side(file.path, file.lines, file.sha256, conversations_sha256(rows))
 
 
-def _is_json_lines(path: str, dataset: Dataset) -> bool:
-    """Whether rows keep their bytes: those of JSON Lines, unless files of several shapes come together, which no file may."""
+def _keep_their_bytes(dataset: Dataset) -> bool:
+    """Whether rows keep their bytes: where all are lines of JSON and of one shape, since no file may have several."""
     shapes = dataset.shape.split(" + ")
     if len(shapes) > 1 and "text" in shapes:
         raise UserError(f"rows of rendered text and of {next(shape for shape in shapes if shape != 'text')}; expected one kind. Split each alone.")
-    return len(shapes) == 1 and files.holds_json_lines(path)
+    return len(shapes) == 1 and all(files.holds_json_lines(file.path) for file in dataset.files)
 
 
-def _lines(dataset: Dataset, sources: Mapping[str, bool]) -> Iterator[tuple[Conversation, bytes]]:
+def _lines(dataset: Dataset, *, kept: bool) -> Iterator[tuple[Conversation, bytes]]:
     """Each conversation with its line, in order."""
-    rows = iter(dataset.conversations)
-    row = next(rows, None)
-    for path, kept in sources.items():
-        raw = _raw_lines(path) if kept else iter(())
-        while row is not None and row.file == path:
-            yield row, next(line for number, line in raw if number == row.line) if kept else as_line(as_row(row))
-            row = next(rows, None)
+    file, raw = "", iter(())
+    for row in dataset.conversations:
+        if kept and row.file != file:
+            file, raw = row.file, _raw_lines(row.file)
+        yield row, next(line for number, line in raw if number == row.line) if kept else as_line(as_row(row))
 
 
 def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
