@@ -139,3 +139,17 @@ def test_findings_of_one_kind_are_kept_to_ten_whatever_their_number(tmp_path, mo
 
 def test_the_page_of_all_messages_is_fresh():
     assert PAGE.read_text(encoding="utf-8") == page()  # `make data-errors` writes it
+
+
+def test_names_of_tools_never_reach_the_terminal_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = {"id": "1", "type": "function", "function": {"name": "rain", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "no"},
+        {"role": "assistant", "content": "No."},
+    ]
+    tools = [{"type": "function", "function": {"name": "rain\u2028", "parameters": {"type": "object", "properties": {}}}}]
+    (tmp_path / "faq.jsonl").write_bytes(lines({"messages": messages, "tools": tools}))
+    assert r"Did you mean rain\u2028?" in "\n".join(str(finding) for finding in check("faq.jsonl"))

@@ -96,11 +96,12 @@ def unknown_functions(messages: Sequence[Message], tools: str | None) -> list[Pr
     if tools is None:
         return []
     known = [tool["function"]["name"] for tool in json.loads(tools)]
+    shown = [printable(name[:40]) for name in known]  # the file's own words: a terminal must not obey them
     called = [call["function"]["name"] for message in messages if message.tool_calls for call in json.loads(message.tool_calls)]
     return [
         Problem(
             "unknown-function",
-            f"{quote(name, limit=40)} is called, which the row's tools don't have.{nearest(name, known)} Add it to the tools.",
+            f"{quote(name, limit=40)} is called, which the row's tools don't have.{nearest(name[:40], shown)} Add it to the tools.",
             "warning",
         )
         for name in dict.fromkeys(called)
