@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from copy import deepcopy
 
 import pytest
 
+from tests import oracle
 from tests.test_chat import chat_of, conversation, learned  # noqa: F401 (a fixture)
-from unsloth_ft.chat import IGNORE
-from unsloth_ft.chat_tools import plain
+from unsloth_ft.chat import IGNORE, Chat
+from unsloth_ft.chat_tools import Form, plain
 from unsloth_ft.data.calls import canonical_json
 from unsloth_ft.data.conversation import Conversation, Message
 from unsloth_ft.errors import UserError
@@ -50,7 +53,7 @@ def test_the_call_and_its_turn_end_are_learned_and_the_result_is_not(family, cha
     asked = row(ASKED, calling("Paris"), result("dry & 20"), ANSWER)
     encoded = chat.encode(asked)
     assert learned(encoded, chat.tokenizer) == [CALLS[family] % ARGUMENTS, ANSWERS[family]]
-    ids = chat.tokenizer.apply_chat_template(plain(asked.messages, nine=family == "mistral-v03"), tools=json.loads(TOOLS))["input_ids"]
+    ids = chat.tokenizer.apply_chat_template(plain(asked.messages, Form(nine=family == "mistral-v03")), tools=json.loads(TOOLS))["input_ids"]
     assert list(encoded.input_ids) == ids
     end = chat.end_ids[0]
     assert [encoded.labels[place - 1] for place in encoded.turn_ends] == [end, end]
@@ -149,10 +152,6 @@ def test_llamas_call_to_a_built_in_tool_ends_in_its_own_token(chat_of):
 
 
 def test_brackets_of_calls_that_are_control_tokens_do_not_end_the_turn(chat_of):
-    from copy import deepcopy
-
-    from unsloth_ft.chat import Chat
-
     tokenizer = deepcopy(chat_of("qwen25").tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<tool_call>", "</tool_call>"]})
     encoded = Chat(tokenizer).encode(row(ASKED, calling("Paris"), result("dry"), ANSWER))
@@ -161,6 +160,43 @@ def test_brackets_of_calls_that_are_control_tokens_do_not_end_the_turn(chat_of):
 
 def test_ids_of_nine_characters_stay_and_a_result_knows_its_function():
     call = Message("assistant", "", canonical_json([{"id": "abcDEF123", "type": "function", "function": {"name": "f", "arguments": {}}}]))
-    written = plain((call, Message("tool", "1", tool_call_id="abcDEF123")), nine=True)
+    written = plain((call, Message("tool", "1", tool_call_id="abcDEF123")), Form(nine=True))
     assert written[1] == {"role": "tool", "content": "1", "tool_call_id": "abcDEF123", "name": "f"}
     assert written[0]["tool_calls"][0]["id"] == "abcDEF123"
+
+
+# Templates as llama.cpp's source carries them (models/templates), on a tokenizer to which their markers are added as control tokens.
+
+ELSEWHERE = {
+    "openai-gpt-oss-120b": (" to=functions.weather<|channel|>commentary json<|message|>", "<|call|>", "<|channel|>final<|message|>No.<|return|>"),
+    "upstage-Solar-Open-100B": (
+        "<|tool_calls|><|tool_call:begin|>call_0<|tool_call:name|>weather<|tool_call:args|>",
+        "<|tool_call:end|><|calls|>",
+        "<|content|>No.<|end|>",
+    ),
+    "meetkai-functionary-medium-v3.2": ("weather\n", "<|eot_id|>", "all\nNo.<|eot_id|>"),
+    "unsloth-Apriel-1.5": (
+        '\n<tool_calls>[{"name": "weather", "arguments": ',
+        ', "id": "call_0"}]</tool_calls>\n<|end|>',
+        "No.\n<|end|>",
+    ),
+    "moonshotai-Kimi-K2": (
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>",
+        "<|tool_call_end|><|tool_calls_section_end|><|im_end|>",
+        "No.<|im_end|>",
+    ),
+    "Mistral-Small-3.2-24B-Instruct-2506": ("[TOOL_CALLS]weather[CALL_ID]c557a85a0[ARGS]", "<|im_end|>", "No.<|im_end|>"),
+}
+
+
+@pytest.mark.skipif(not oracle.is_here(), reason=oracle.MISSING)
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_published_templates_elsewhere_are_learned_through_the_end_of_the_call(name, chat_of):
+    tokenizer = deepcopy(chat_of("smollm2").tokenizer)
+    tokenizer.chat_template = (oracle.folder() / "models" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    markers = sorted(set(re.findall(r"<\|[^|<> ]+\|>|\[[A-Z_]{3,}\]", tokenizer.chat_template)))
+    tokenizer.add_special_tokens({"additional_special_tokens": markers})
+    before, behind, answer = ELSEWHERE[name]
+    encoded = Chat(tokenizer).encode(row(ASKED, calling("Paris"), result("dry"), ANSWER))
+    assert learned(encoded, tokenizer) == [before + ARGUMENTS + behind, answer]
+    assert len(encoded.turn_ends) == 2

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from unsloth_ft.chat_ids import Encoder, Span, all_cores
-from unsloth_ft.chat_layout import Layout, Template, last_answer, short
+from unsloth_ft.chat_layout import Layout, Template, common_prefix, last_answer, short
 from unsloth_ft.chat_row import IGNORE, Row, Tokenized, all_but
 from unsloth_ft.chat_tools import TEMPLATE_ERRORS, ToolSupport, has_calls, own_texts, plain
 from unsloth_ft.data.conversation import Conversation, Message
@@ -120,7 +120,7 @@ class Chat:
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: str | None = None) -> str:
         """The template's text for these messages. Raises jinja2.TemplateError where the template refuses them."""
-        return self._applied(plain(messages, nine=self._tools.nine(messages)), tools, add_generation_prompt=add_generation_prompt)
+        return self._applied(plain(messages, self._tools.form(messages)), tools, add_generation_prompt=add_generation_prompt)
 
     def prompt(self, conversation: Conversation) -> tuple[list[int], str]:
         """Ids of everything before the last learned answer, as at inference, and the answer that was expected.
@@ -280,22 +280,29 @@ class Chat:
         ending = behind[: behind.index(turn_end) + len(turn_end)]
         following = [begin for begin, _ in layout.contents[1:]] + [len(layout.text)]
         places, closed = [], []
-        for message, (_, end), until in zip(messages, layout.contents, following):
+        for message, (_, end), until, tail in zip(messages, layout.contents, following, layout.tails):
             if message.role != "assistant":
                 continue
-            behind = layout.text[end:until]
-            length = len(ending) * behind.startswith(ending) if message.tool_calls is None else self._call_ending(behind, turn_end)
+            if message.tool_calls is None:
+                length = len(ending) * layout.text.startswith(ending, end)
+            else:
+                length = self._call_ending(layout.text[end:until], tail, turn_end)
             places.append(end + length)
             closed.append(length > 0 and message.learned)
         return places, closed
 
-    def _call_ending(self, behind: str, turn_end: str) -> int:
-        """Length of what ends a turn of calls: brackets, then the answers' turn end or another control token (Llama's <|eom_id|>).
+    def _call_ending(self, behind: str, tail: str, turn_end: str) -> int:
+        """Length of what ends a turn of calls in the text behind them: brackets, and the token that ends the turn.
 
-        The answers' one first: brackets may be control tokens too.
+        That token is the last of the tail; but the answers' turn end, where only control tokens follow it. The brackets may be
+        control tokens too, and a template may write another token at a conversation's end.
         """
-        found = turn_end if turn_end in behind else self._encoder.control_token(behind)
-        return behind.index(found) + len(found) if found else 0
+        found = self._encoder.last_control_token(tail) or (turn_end if turn_end in tail else None)
+        if turn_end in tail and not self._encoder.without_control_tokens(tail[tail.rindex(turn_end) :].removeprefix(turn_end)).strip():
+            found = turn_end
+        if found is None:
+            return common_prefix(tail.rstrip(), behind)
+        return behind.index(found) + len(found) if found in behind else 0
 
     def _turn_end_in(self, rest: str) -> str:
         """What ends the turn in the text that the template writes after an answer."""

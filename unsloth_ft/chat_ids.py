@@ -62,6 +62,15 @@ class Encoder:
             backend.no_padding()
             return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
+    def without_control_tokens(self, text: str) -> str:
+        """The text between them."""
+        return self._spellings.sub("", text)
+
+    def last_control_token(self, text: str) -> str | None:
+        """The last control token spelled in the text."""
+        found = self._spellings.findall(text)
+        return found[-1].strip() if found else None
+
     def whole(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text's ids, all encoded at once: on all cores, other threads of Python running on.
 

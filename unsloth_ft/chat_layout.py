@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from unsloth_ft.chat_ids import Span
-from unsloth_ft.chat_tools import has_calls, marked
+from unsloth_ft.chat_tools import has_calls, marked, with_marked_arguments
 from unsloth_ft.data.conversation import Message
 from unsloth_ft.errors import UserError
 
@@ -25,11 +25,13 @@ FIRST_MARK = 0xF0000  # Unicode's supplementary private use area: 65,534 charact
 class Layout:
     """A rendered text. `contents[i]` is where message i's content stands, trimmed or otherwise changed by the template (of a message
     with tool calls: from its content or the first function's name to the last one's arguments);
-    `starts` is, for each answer, where the prompt ends that asks for it at inference: the model writes everything from there."""
+    `starts` is, for each answer, where the prompt ends that asks for it at inference: the model writes everything from there.
+    `tails[i]` is what the template writes behind the calls of message i when they are the last: brackets and the turn's end."""
 
     text: str
     contents: tuple[Span, ...]
     starts: tuple[int, ...]
+    tails: tuple[str, ...] = ()
 
 
 class Template:
@@ -57,7 +59,7 @@ class Template:
         prompt = self.render(messages[:last], True)
         contents = self._contents(messages, text, False)
         if text.startswith(prompt) and len(prompt) <= contents[last][0]:
-            return Layout(text, contents, (*self._starts(messages[:last], text, contents), len(prompt)))
+            return Layout(text, contents, (*self._starts(messages[:last], text, contents), len(prompt)), self._tails(messages))
         asked = self.lay_out_prompt(messages[:last])
         before = prompt[asked.contents[-1][1] :]
         answer = contents[last - 1][1] + len(before)
@@ -69,7 +71,14 @@ class Template:
             )
         moved = len(prompt) - answer
         begins = [(begin + moved, end + moved) for begin, end in contents[last:]]
-        return Layout(prompt + text[answer:], (*asked.contents, *begins), (*asked.starts, len(prompt)))
+        return Layout(prompt + text[answer:], (*asked.contents, *begins), (*asked.starts, len(prompt)), self._tails(messages))
+
+    def _tails(self, messages: Sequence[Message]) -> tuple[str, ...]:
+        return tuple("" if message.tool_calls is None else self._tail(messages[: index + 1]) for index, message in enumerate(messages))
+
+    def _tail(self, messages: Sequence[Message]) -> str:
+        text = self.render(messages, False)
+        return text[self._place(messages, len(messages) - 1, text, False)[1] :]
 
     def _starts(self, messages: Sequence[Message], text: str, contents: Sequence[Span]) -> tuple[int, ...]:
         return tuple(self._start(messages, index, text, contents) for index, message in enumerate(messages) if message.role == "assistant")
@@ -84,7 +93,7 @@ class Template:
         # Mistral v0.3 moves the system message): what prompt and text share after the question is still the prompt's.
         _, asked = self._place(messages[:index], index - 1, prompt, True)
         _, after = contents[index - 1]
-        return min(begin, after + _common_prefix(prompt[asked:], text[after:begin]))
+        return min(begin, after + common_prefix(prompt[asked:], text[after:begin]))
 
     def _contents(self, messages: Sequence[Message], text: str, add_generation_prompt: bool) -> tuple[Span, ...]:
         # With calls the text around the contents depends on their number and ids: each is looked for by itself.
@@ -106,9 +115,18 @@ class Template:
     def _place(self, messages: Sequence[Message], index: int, text: str, add_generation_prompt: bool) -> Span:
         """Where a message's content stands in the text: the part that changes when the content is another."""
         mark = next(mark for mark in map(chr, range(FIRST_MARK, FIRST_MARK + len(text) + 1)) if mark not in text)
-        other = self.render([*messages[:index], marked(messages[index], mark), *messages[index + 1 :]], add_generation_prompt)
-        begin = _common_prefix(text, other)
-        return begin, len(text) - _common_prefix(text[begin:][::-1], other[begin:][::-1])
+        begin, end = self._changed(messages, index, marked(messages[index], mark), text, add_generation_prompt)
+        if messages[index].tool_calls is not None:
+            # A function's name may come again, above its result (gpt-oss); the arguments don't.
+            arguments = with_marked_arguments(messages[index], mark)
+            _, end = self._changed(messages, index, arguments, text, add_generation_prompt)
+        return begin, max(begin, end)
+
+    def _changed(self, messages: Sequence[Message], index: int, other: Message, text: str, add_generation_prompt: bool) -> Span:
+        """What of the text is another with another message in one's place."""
+        changed = self.render([*messages[:index], other, *messages[index + 1 :]], add_generation_prompt)
+        begin = common_prefix(text, changed)
+        return begin, len(text) - common_prefix(text[begin:][::-1], changed[begin:][::-1])
 
 
 def last_answer(messages: Sequence[Message], *, learned: bool = False) -> int:
@@ -138,7 +156,7 @@ def _walk(text: str, frame: Sequence[str], messages: Sequence[Message]) -> tuple
     return tuple(places) if text[position:] == frame[-1] else None
 
 
-def _common_prefix(one: str, other: str) -> int:
+def common_prefix(one: str, other: str) -> int:
     """Length of the common beginning, by halving: comparing character by character took most of a row's time."""
     low, high = 0, min(len(one), len(other))
     while low < high:
