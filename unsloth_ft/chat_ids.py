@@ -75,13 +75,14 @@ class Encoder:
         """Each text's ids, all encoded at once: on all cores, other threads of Python running on.
 
         Where the tokens stand isn't asked for: counting characters took a quarter of the time (Llama 3.1, Qwen3; 100 tokens a row).
+        What all of them begin with, like a system message, is encoded once; that it makes no difference is seen on the first.
         """
-        backend = self.tokenizer.backend_tokenizer
-        with self._one_at_a_time:
-            backend.no_truncation()
-            backend.no_padding()
-            backend.encode_special_tokens = False
-            return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        head = self._common_head(texts)
+        if not head:
+            return self._fast(self.tokenizer, texts)
+        (begin,) = self._fast(self.tokenizer, [head])
+        ids = [begin + rest for rest in self._fast(self._inside, [text[len(head) :] for text in texts])]
+        return ids if self._fast(self.tokenizer, texts[:1]) == ids[:1] else self._fast(self.tokenizer, texts)
 
     def counted(self, text: str, ids: list[int], *, cuts: Sequence[int]) -> list[int] | None:
         """For each cut the number of `ids`, those of the whole text, before it, told from the control tokens alone.
@@ -145,6 +146,31 @@ class Encoder:
             right = r"\s*" if spelling in takes and takes[spelling].rstrip else ""
             parts.append(left + re.escape(spelling) + right)
         return re.compile("|".join(parts) or r"(?!)")
+
+    def _common_head(self, texts: Sequence[str]) -> str:
+        """What several texts begin with, through a control token that parts them: the tokens on its two sides know nothing of each other."""
+        common = os.path.commonprefix(texts) if len(texts) > 1 else ""
+        ends = [found.end() for found in self._spellings.finditer(common) if found.group() in self._parting]
+        return common[: ends[-1]] if ends else ""
+
+    @cached_property
+    def _parting(self) -> frozenset[str]:
+        """Control tokens that are found before all else, as they are written, and take nothing of what follows."""
+        added = list(self.tokenizer.added_tokens_decoder.values())
+        return frozenset(
+            token.content
+            for token in added
+            if not (token.normalized or token.rstrip or token.single_word)
+            and not any(other.content.startswith(token.content) for other in added if other.content != token.content)
+        )
+
+    def _fast(self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+        backend = tokenizer.backend_tokenizer
+        with self._one_at_a_time:
+            backend.no_truncation()
+            backend.no_padding()
+            backend.encode_special_tokens = False
+            return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     @cached_property
     def _control_ids(self) -> frozenset[int]:

@@ -11,7 +11,7 @@ from unsloth_ft.chat import IGNORE, Chat, Row
 from unsloth_ft.data.conversation import Conversation
 from unsloth_ft.errors import UserError
 from unsloth_ft.plan import DataFacts
-from unsloth_ft.token_rows import Rows
+from unsloth_ft.token_rows import Rows, lengths_of
 from unsloth_ft.token_store import tokenized
 
 if TYPE_CHECKING:
@@ -62,16 +62,17 @@ def encode_all(conversations: Sequence[Conversation], chat: Chat) -> Rows:
     return tokenized([conversations], chat=chat).parts[0]
 
 
-def measure(train: Rows, held_out: Sequence[Row]) -> DataFacts:
+def measure(train: Sequence[Row], held_out: Sequence[Row]) -> DataFacts:
     """Row lengths in tokens. Percentiles are the smallest length that so many per cent of the rows don't exceed."""
-    lengths = sorted(train.lengths.tolist())
+    as_they_come = lengths_of(train)
+    lengths = sorted(as_they_come)
     return DataFacts(
         train_rows=len(train),
         held_out_rows=len(held_out),
         length_p50=_percentile(lengths, 50),
         length_p95=_percentile(lengths, 95),
         length_max=lengths[-1],
-        lengths=tuple(train.lengths.tolist()),
+        lengths=tuple(as_they_come),
     )
 
 
