@@ -232,3 +232,18 @@ def test_without_network_the_cache_is_used_and_that_is_said(faq, monkeypatch):
     (found,) = dataset.findings
     message = f"hub.invalid can't be reached; read from the cache, as of commit {'a' * 40}."
     assert (found.severity, str(found)) == ("warning", f"hf://Owner/FaqRows-v1: {message}")
+
+
+def test_a_torn_copy_and_a_missing_package_are_the_machines(faq, cache, monkeypatch):
+    (rows,) = cache.glob("*/*/*/*/*-train.arrow")
+    rows.unlink()
+    with pytest.raises(MachineError) as failed:
+        load("hf://Owner/FaqRows-v1", offline=True)
+    way_out = f"Delete Owner___faq_rows-v1/default/0.0.0/{'a' * 40} there, and load it again where there is network."
+    expected = f"its copy in the cache of datasets can't be read. {way_out}"
+    assert str(failed.value) == f"hf://Owner/FaqRows-v1: {expected}"
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.setitem(sys.modules, "datasets.packaged_modules.cache.cache", None)
+    with pytest.raises(MachineError) as failed:
+        load("hf://Owner/FaqRows-v1", offline=True)
+    assert str(failed.value) == "hf://Owner/FaqRows-v1: reading from the hub needs the package datasets. Run: pip install datasets"

@@ -59,6 +59,7 @@ def test_the_seed_and_the_rows_decide_what_is_drawn_and_not_their_place_in_the_f
         (["a:0"], "--mix a:0: the share is 0; expected a part of all training rows: above 0, below 1."),
         (["a:1"], "--mix a:1: the share is 1; expected a part of all training rows: above 0, below 1."),
         (["a:-0.1"], "--mix a:-0.1: the share is -0.1; expected a part of all training rows: above 0, below 1."),
+        (["*.jsonl:0.1"], "--mix *.jsonl:0.1: a pattern; expected one file. Pass --mix once for each, with its own share."),
         (["a:nan"], "--mix a:nan: the share is nan; expected a part of all training rows: above 0, below 1."),
         (["a:0.5", "b:0.5"], "--mix: the shares add up to 1; expected less than 1, since the rest is --data."),
         (["a:0.1", "a:0.2"], "--mix a: the same file is given twice. Pass it once."),

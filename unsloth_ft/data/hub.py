@@ -95,8 +95,7 @@ def _online(asked: Name) -> Iterable[dict[str, object]]:
     try:
         import datasets
     except ImportError:
-        needed = "reading from the hub needs the package datasets. Run: pip install datasets"
-        raise MachineError(f"{printable(asked.shown)}: {needed}") from None
+        raise MachineError(f"{printable(asked.shown)}: {hub_cache.NEEDED}") from None
     # without the prefix a folder of the same name here would be read instead
     source = {"path": f"hf://datasets/{asked.name}", "name": asked.config, "revision": asked.revision}
     try:

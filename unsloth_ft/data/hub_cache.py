@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError, nearest
+from ..errors import MachineError, UserError, nearest
 from .wording import listed, printable
 
+NEEDED = "reading from the hub needs the package datasets. Run: pip install datasets"
 _HEX = re.compile("[0-9a-f]{7,40}")
 _COMMIT_SHOWN = 12  # characters
 
@@ -61,9 +62,11 @@ def known(name: str) -> str:
 
 
 def rows(cached: Cached, name: str, split: str, *, shown: str) -> Iterator[dict[str, object]]:
-    """The split's rows, from memory-mapped files. Raises: UserError for a split that isn't there."""
-    from datasets.packaged_modules.cache.cache import Cache
-
+    """The split's rows, from memory-mapped files. Raises: UserError for a split that isn't there, MachineError for a torn copy."""
+    try:
+        from datasets.packaged_modules.cache.cache import Cache
+    except ImportError:
+        raise MachineError(f"{printable(shown)}: {NEEDED}") from None
     parts = cached.folder.parts
     builder = Cache(
         cache_dir=str(Path(*parts[:-4])),
@@ -73,12 +76,17 @@ def rows(cached: Cached, name: str, split: str, *, shown: str) -> Iterator[dict[
         version=cached.version,
         hash=cached.commit,
     )
+    splits = list(builder.info.splits or ())
+    missing = next((part for part in split.split("+") if part.split("[")[0] not in splits), None)
+    if missing is not None:
+        raise UserError(f"{printable(shown)}: no split {printable(missing)}; there is {listed(splits)}.{nearest(missing, splits)}")
     try:
-        table = builder.as_dataset(split=split)
-    except ValueError:  # an unknown split, or a slice that can't be read
-        splits = list(builder.info.splits or ())
-        raise UserError(f"{printable(shown)}: no split {printable(split)}; there is {listed(splits)}.{nearest(split, splits)}") from None
-    return iter(table)
+        return iter(builder.as_dataset(split=split))
+    except ValueError as error:  # a slice that can't be read; pyarrow's for a damaged file is one too
+        raise UserError(f"{printable(shown)}: {' '.join(str(error).split())[:300]}") from None
+    except OSError:
+        way_out = f"Delete {'/'.join(parts[-4:])} there, and load it again where there is network."
+        raise MachineError(f"{printable(shown)}: its copy in the cache of datasets can't be read. {way_out}") from None
 
 
 def _home() -> Path:

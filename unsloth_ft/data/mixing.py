@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..errors import UserError
 from .conversation import Conversation
 from .dataset import Dataset, FileFacts, canonical
+from .globs import is_pattern
 from .wording import count, printable
 
 EXPECTED = "expected FILE:SHARE, like general.jsonl:0.15"
@@ -93,6 +94,8 @@ def _part(text: str) -> Part:
         raise UserError(f"--mix {printable(text)}: {EXPECTED}.")
     if not 0 < number < 1:
         raise UserError(f"--mix {printable(text)}: the share is {number:g}; expected a part of all training rows: above 0, below 1.")
+    if is_pattern(path):
+        raise UserError(f"--mix {printable(text)}: a pattern; expected one file. Pass --mix once for each, with its own share.")
     return Part(path, number)
 
 
