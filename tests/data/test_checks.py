@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.data.building import lines, qa
-from unsloth_ft.data import Conversation, Finding, Message, contradictions, duplicates, leaks, load, normalise, reserved
+from unsloth_ft.data import Conversation, Finding, Message, examine, leaks, load, normalise, reserved
 from unsloth_ft.data.dataset import canonical
 
 
@@ -51,16 +52,22 @@ def test_normalising_twice_changes_nothing():
         assert normalise(normalise(text)) == normalise(text)
 
 
-def test_duplicates_are_listed_once_a_group():
-    given = [row("a", "b", 1), row("c", "d", 2), row("a", "b", 3), row("a", "b", 4), row("A", "b", 5)]
-    assert told(duplicates(given)) == [
+def across(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *rows: dict) -> list[tuple[str, str]]:
+    """What is found in a file of these rows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_bytes(lines(*rows))
+    return told(examine("faq.jsonl").findings)
+
+
+def test_duplicates_are_listed_once_a_group(tmp_path, monkeypatch):
+    given = [qa("a", "b"), qa("c", "d"), qa("a", "b"), qa("a", "b")]
+    assert across(tmp_path, monkeypatch, *given) == [
         ("warning", "faq.jsonl:3: the same row as faq.jsonl:1 (also faq.jsonl:4). Remove the copies, or it weighs more.")
     ]
 
 
-def test_many_duplicates_are_counted():
-    given = [row("a", "b", number) for number in range(1, 10)]
-    assert told(duplicates(given)) == [
+def test_many_duplicates_are_counted(tmp_path, monkeypatch):
+    assert across(tmp_path, monkeypatch, *[qa("a", "b")] * 9) == [
         (
             "warning",
             "faq.jsonl:2: the same row as faq.jsonl:1 (also faq.jsonl:3, faq.jsonl:4, faq.jsonl:5, faq.jsonl:6, faq.jsonl:7 and 2 others). "
@@ -69,10 +76,20 @@ def test_many_duplicates_are_counted():
     ]
 
 
-def test_one_question_with_two_answers_is_a_warning():
-    given = [row("Who?", "Me.", 1), row("who", "You.", 2), row("Who?", "Me. ", 3), row("Who?", "You.", 4, system="pirate")]
-    assert told(contradictions(given)) == [
+def test_one_question_with_two_answers_is_a_warning(tmp_path, monkeypatch):
+    given = [qa("Who?", "Me."), qa("who", "You."), qa("Other?", "Me. "), {**qa("Who?", "You."), "system": "pirate"}]
+    assert across(tmp_path, monkeypatch, *given) == [
         ("warning", 'faq.jsonl:2: the question "Who?" has another answer at faq.jsonl:1. Keep one answer a question.')
+    ]
+
+
+def test_groups_are_told_in_the_order_of_their_first_rows(tmp_path, monkeypatch):
+    given = [qa(f"q{number % 20}", f"a{number}") for number in range(60)]
+    found = across(tmp_path, monkeypatch, *given)
+    assert [text for _, text in found] == [
+        f'faq.jsonl:{number + 20}: the question "q{number - 1}" has another answer at faq.jsonl:{number} (also faq.jsonl:{number + 40}). '
+        "Keep one answer a question."
+        for number in range(1, 11)
     ]
 
 

@@ -67,8 +67,9 @@ def templated(number: int) -> list[dict]:
         [qa(f"How much is {number} times {number + 1}?", str(number * (number + 1))) for number in range(40)],
         [{"messages": [{"role": "system", "content": ANSWER * 3}, *({"role": role, "content": f"{role} says {word}"} for role in ("user", "assistant"))]} for word in WORDS],
         templated(40),
+        [{**qa("How do I restart it?", ANSWER), "system": f"You are {name}."} for name in ("a pirate", "a teacher")],
     ],
-    ids=["short answers", "one word of a question", "one answer to two questions", "sums", "a long system prompt", "a template"],
+    ids=["short answers", "one word of a question", "one answer to two questions", "sums", "a long system prompt", "a template", "two system prompts"],
 )  # fmt: skip
 def test_what_only_looks_alike_is_no_near_duplicate(tmp_path, monkeypatch, rows):
     assert said(tmp_path, monkeypatch, *rows) == []

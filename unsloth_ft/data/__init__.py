@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .checks import contradictions, duplicates, leaks, normalise, reserved
+from .checks import leaks, normalise, reserved
 from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
 from .examination import NOTHING, Examination, Paths, examine
@@ -25,9 +25,7 @@ __all__ = [
     "check",
     "chosen",
     "collected",
-    "contradictions",
     "conversations_sha256",
-    "duplicates",
     "examine",
     "groups",
     "leaks",

@@ -1,4 +1,4 @@
-"""Checks across rows: duplicates, one question with several answers, questions on both sides of a split, reserved tokens."""
+"""Checks of rows that are held: questions on both sides of a split, reserved tokens; and what makes two questions the same."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from .conversation import Conversation
-from .dataset import canonical
 from .findings import Finding
-from .wording import count, quote
-
-LISTED_LINES = 5  # of a group, before "and N more"
+from .wording import quote
 
 # Marks that carry meaning in a question: C# is not C, 50% is not 50, a/b is not a b.
 _KEPT = frozenset("#%&*@/\\")
@@ -45,37 +42,6 @@ def normalise(question: str) -> str:
     marked = _MINUS.sub(_MINUS_KEPT, marked) if "-" in marked else marked
     collapsed = " ".join(marked.translate(_collapses()).split())
     return collapsed or " ".join(folded.split())
-
-
-def duplicates(conversations: Iterable[Conversation]) -> tuple[Finding, ...]:
-    """A warning for each group of rows that are equal word for word, at its second row."""
-    groups: dict[str, list[Conversation]] = {}
-    for conversation in conversations:
-        groups.setdefault(canonical(conversation), []).append(conversation)
-    return tuple(
-        _warning(rows[1], "duplicate", f"the same row as {_places(rows[:1])}{_others(rows[2:])}. Remove the copies, or it weighs more.")
-        for rows in groups.values()
-        if len(rows) > 1
-    )
-
-
-def contradictions(conversations: Iterable[Conversation]) -> tuple[Finding, ...]:
-    """A warning for each question (with the same system prompt) that has several different first answers."""
-    groups: dict[tuple[str, str], dict[str, Conversation]] = {}
-    for conversation in conversations:
-        if conversation.text is not None:
-            continue
-        system = next((message.content for message in conversation.messages if message.role == "system"), "")
-        answer = next((message.content for message in conversation.messages if message.role == "assistant"), "")
-        groups.setdefault((system, normalise(conversation.question)), {}).setdefault(answer.strip(), conversation)
-    findings = []
-    for answers in groups.values():
-        rows = list(answers.values())
-        if len(rows) > 1:
-            asked = quote(rows[0].question, limit=40)
-            message = f"the question {asked} has another answer at {_places(rows[:1])}{_others(rows[2:])}. Keep one answer a question."
-            findings.append(_warning(rows[1], "contradiction", message))
-    return tuple(findings)
 
 
 def leaks(train: Iterable[Conversation], held_out: Iterable[Conversation], *, allow_leak: bool = False) -> tuple[Finding, ...]:
@@ -115,14 +81,3 @@ def reserved(conversations: Iterable[Conversation], tokens: Sequence[str]) -> tu
 
 def _warning(conversation: Conversation, code: str, message: str) -> Finding:
     return Finding(conversation.file, conversation.line, "warning", code, message)
-
-
-def _places(rows: Sequence[Conversation]) -> str:
-    return ", ".join(row.where for row in rows)
-
-
-def _others(rows: Sequence[Conversation]) -> str:
-    if not rows:
-        return ""
-    more = f" and {count(len(rows) - LISTED_LINES, 'other')}" if len(rows) > LISTED_LINES else ""
-    return f" (also {_places(rows[:LISTED_LINES])}{more})"

@@ -127,7 +127,15 @@ def signed(conversations: Sequence[Conversation], common: np.ndarray | None, *, 
     if learn:
         new = signatures.common(found)
         common = new if common is None else np.union1d(common, new)
-    return signatures.signatures(found if common is None else signatures.without(found, common)), common
+    found = found if common is None else signatures.without(found, common)
+    salts = np.array([salt for conversation in conversations for salt in (0, _system_hash(conversation))], dtype=np.uint64)
+    return signatures.signatures(signatures.salted(found, salts)), common
+
+
+def _system_hash(conversation: Conversation) -> int:
+    """Of the system prompt, 0 without one. Answers under different ones are never alike: who plays two roles says some things in both."""
+    system = next((message.content for message in conversation.messages if message.role == "system"), "")
+    return _hash(system) if system else 0
 
 
 def signed_all(conversations: Sequence[Conversation]) -> np.ndarray:

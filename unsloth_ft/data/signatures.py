@@ -172,6 +172,15 @@ def without(found: Shingles, dropped: np.ndarray) -> Shingles:
     return Shingles(hashes[kept], _starts(np.maximum(counts, 1)))
 
 
+def salted(found: Shingles, salts: np.ndarray) -> Shingles:
+    """Shingles that only those of a text with the same salt can be equal to; 0 leaves them as they are."""
+    import numpy as np
+
+    if not salts.any():
+        return found
+    return Shingles(found.hashes ^ np.repeat(salts, np.diff(found.starts).astype(np.int64)), found.starts)
+
+
 def signatures(found: Shingles) -> np.ndarray:
     """(rows, 64) uint16 of texts that come in pairs, question and answer: [q0 q1 a0 a1 q2 q3 a2 a3 …].
 
