@@ -208,3 +208,11 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder):
 
 def test_the_same_file_from_two_patterns_is_given_twice(folder):
     assert refusal(["*.jsonl", "f*.jsonl"]) == "faq.jsonl: the same file is given twice. Pass it once."
+
+
+def test_the_command_line_expands_a_quoted_pattern(folder):
+    from tests.cli.calling import call
+
+    (folder / "faq2.jsonl").write_bytes(lines(qa("two")))
+    assert call("data", "check", "faq*.jsonl").out.splitlines()[:2] == call("data", "check", "faq.jsonl", "faq2.jsonl").out.splitlines()[:2]
+    assert call("data", "check", "*.csv").code == 2
