@@ -36,7 +36,7 @@ What JSON leaves open is decided so:
 - Half of a surrogate pair, and NUL, are refused in texts that are used; in values that nothing reads they are left alone, like numbers beyond a double.
 - A byte order mark may stand at the beginning of the file and nowhere else; white space is what JSON calls so, and a blank line is no row.
 - Bytes must be UTF-8 in its shortest form: no overlong sequence, no surrogate, nothing beyond U+10FFFF. U+2028 and U+2029 are characters, not line ends.
-- A line, a record or a cell may have 64 MiB; what is packed may unpack to 200 times its size, or 16 MiB.
+- A line, a record or a cell may have 16 MiB; what is packed may unpack to 200 times its size, or 16 MiB.
 """
 
 TEXTS = """What is inside the texts stops no run: warnings are recorded, notes are for a person to judge. The texts stand in `tests/data/texts.py`,

@@ -13,7 +13,8 @@ from typing import BinaryIO, NamedTuple
 from ..errors import MachineError
 from .wording import printable
 
-MAX_LINE_BYTES = 64 * 2**20
+# four million tokens of English, longer than any context; a row of 55 MiB took 1.3 GB to check
+MAX_LINE_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20
 
 # A bomb is stopped past both: gzip reaches 1,032 to 1 and zstd 32,000 to 1 on zeros; chat text stays under 30 to 1.
