@@ -480,7 +480,7 @@ BENCH = [
     Call(
         "a case file with legs that do something else",
         "bench run mine.py",
-        "mine.py: no leg for data: merge; expected legs of prepare-ours, prepare-again, prepare-datasets.",
+        "mine.py: no leg for data: merge; expected legs of prepare-ours, prepare-again, prepare-datasets, check-ours, check-datasets.",
         files={"mine.py": CASE_FILE.format('measures="data", legs=({"kind": "merge"},)')},
     ),
     Call(
