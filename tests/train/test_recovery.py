@@ -81,7 +81,7 @@ def full(monkeypatch: pytest.MonkeyPatch, *, rows: int, step: int, error: BaseEx
     return tried
 
 
-@pytest.mark.parametrize("error", [RuntimeError(CPU_SAID), torch.OutOfMemoryError(CARD_SAID), MemoryError("no room")], ids=["CPU", "card", "Python"])
+@pytest.mark.parametrize("error", [RuntimeError(CPU_SAID), torch.OutOfMemoryError(CARD_SAID)], ids=["CPU", "card"])
 def test_in_the_first_step_the_curve_is_that_of_the_smaller_sizes_to_the_last_digit(
     error: BaseException,
     family_dir: Callable[[str], Path],
@@ -90,9 +90,10 @@ def test_in_the_first_step_the_curve_is_that_of_the_smaller_sizes_to_the_last_di
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    expected = curve(straight("peft", 2, 2, "lora.lora_dropout=0.1"))
+    """In mixed precision, whose wrapper around the model the second trainer has to find there, and with dropout."""
+    expected = curve(straight("peft", 2, 2, "lora.lora_dropout=0.1", "dtype=bfloat16"))
     full(monkeypatch, rows=2, step=1, error=error, after_backward=True)
-    _, said = go(of(family_dir("smollm2"), 4, 1, "lora.lora_dropout=0.1"), backend, tmp_path / "recovered")
+    _, said = go(of(family_dir("smollm2"), 4, 1, "lora.lora_dropout=0.1", "dtype=bfloat16"), backend, tmp_path / "recovered")
     assert curve(tmp_path / "recovered") == expected
     known = RunDirectory(tmp_path / "recovered").read()
     assert known["recovered"] == [{"step": 1, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}]
@@ -103,7 +104,7 @@ def test_in_the_first_step_the_curve_is_that_of_the_smaller_sizes_to_the_last_di
     assert warning in said
 
 
-@pytest.mark.parametrize(("name", "step"), [("peft", 2), ("fused", 3), ("peft", 4)])
+@pytest.mark.parametrize(("name", "step"), [("peft", 2), ("fused", 3)])
 def test_in_a_later_step_the_run_goes_on_from_the_state_before_it(
     name: str,
     step: int,

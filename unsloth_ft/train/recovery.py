@@ -118,8 +118,10 @@ def state_before(trainer: Any) -> Path | None:
 
 
 def release(trainer: Any) -> None:
-    """Lets go of what the trainer holds, and of its wrapper around the model's forward: the next trainer puts its own there."""
-    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    """Lets go of what the trainer holds, but for mixed precision's wrapper around the model: the next trainer finds it there.
+
+    accelerate marks a model that it has wrapped, and puts no second wrapper on; taken off, the next steps would be float32's.
+    """
     trainer.accelerator.free_memory()
     trainer.micro_batches.clear()
     gc.collect()
