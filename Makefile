@@ -63,7 +63,7 @@ data-errors: .venv/installed-dev
 
 # In the order of what a reader asks first. The longest context needs a cap: without one it would go on until the whole machine is full.
 BENCH_CASES := speed-faq speed-faq-grouped speed-full methods self-check memory-length memory-rank scaling-length scaling-tokens scaling-rows \
-    data-preparation export startup
+    data-preparation data-check export startup
 
 bench: setup
 	$(BIN)/unsloth-ft bench run $(BENCH_CASES)

@@ -174,7 +174,7 @@ BAD_COLUMNS: list[tuple[str, str, bytes, str]] = [
         "csv of surrogates",
         "faq.csv",
         HEAD + b"a,\xed\xa0\x80\n",
-        ("faq.csv: line 2: byte 18 of the file (0xed) is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8 faq.csv > faq.clean.csv"),
+        ("faq.csv: line 2: byte 18 of the file (0xed) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.csv > faq.clean.csv"),
     ),
     (
         "csv with unknown columns",

@@ -809,7 +809,7 @@ BAD_JSON: list[tuple[str, str, bytes, str]] = [
         "byte order mark cut",
         "faq.jsonl",
         b"\xef\xbb" + GOOD.encode(),
-        ("faq.jsonl:1: byte 0 of the file (0xef) is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
+        ("faq.jsonl:1: byte 0 of the file (0xef) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
     ),
     (
         "byte order mark behind a brace",

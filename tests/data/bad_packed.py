@@ -87,7 +87,7 @@ BAD_PACKED: list[tuple[str, str, bytes, str]] = [
         "faq.jsonl.gz",
         gzip.compress(ROWS + b'{"question": "Caf\xe9"}', mtime=0),
         (
-            "faq.jsonl.gz:201: byte 10307 of the file (0xe9) is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > "
+            "faq.jsonl.gz:201: byte 10307 of the file (0xe9) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 FILE > "
             "CLEAN, on the unpacked file"
         ),
     ),

@@ -28,7 +28,7 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "Latin-1",
         "faq.jsonl",
         GOOD.encode() + b'\n{"question": "Caf\xe9?", "answer": "x"}\n',
-        ("faq.jsonl:2: byte 55 of the file (0xe9) is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
+        ("faq.jsonl:2: byte 55 of the file (0xe9) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
     ),
     (
         "UTF-16",
@@ -281,7 +281,7 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "array latin1",
         "faq.json",
         b'[{"question": "a", "answer": "b"},\n {"question": "caf\xe9", "answer": "d"}]',
-        ("faq.json:2: byte 53 of the file (0xe9) is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8 faq.json > faq.clean.json"),
+        ("faq.json:2: byte 53 of the file (0xe9) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.json > faq.clean.json"),
     ),
     ("array empty", "faq.json", b"[]", "faq.json: the file holds no rows; expected at least one."),
     (

@@ -56,7 +56,7 @@ BAD_TABLES: list[tuple[str, str, bytes, str]] = [
         "csv latin1",
         "faq.csv",
         b"question,answer\na,caf\xe9\n",
-        ("faq.csv: line 2: byte 21 of the file (0xe9) is not UTF-8. Convert it: iconv -f WINDOWS-1252 -t UTF-8 faq.csv > faq.clean.csv"),
+        ("faq.csv: line 2: byte 21 of the file (0xe9) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.csv > faq.clean.csv"),
     ),
     (
         "csv messages",

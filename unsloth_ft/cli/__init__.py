@@ -95,7 +95,7 @@ def main() -> None:
         print(usage_message(error), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; a run goes on from its last checkpoint with the same command", file=sys.stderr)
         sys.exit(130)
     except UnslothFtError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -41,7 +41,7 @@ def decoded(path: str, line: int, offset: int, raw: bytes) -> str | Finding:
     except UnicodeDecodeError as problem:
         found = f"byte {offset + problem.start} of the file (0x{raw[problem.start]:02x}) is not UTF-8"
         way_out = cleaned(path, "iconv -f WINDOWS-1252 -t UTF-8 FILE")
-        return error(path, line, "not-utf8", f"{found}. Convert it: {way_out}", offset=offset + problem.start)
+        return error(path, line, "not-utf8", f"{found}. Convert it, from Windows-1252 if it is that: {way_out}", offset=offset + problem.start)
 
 
 def record(path: str, line: int, text: str, place: Place = column, *, offset: int, unit: str = "line") -> Record | Finding:
