@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unsloth_ft.model_facts import ModelFacts
     from unsloth_ft.recipe import Recipe
 
+SEVERITIES = ("error", "warning", "note")
 SHA256_SHOWN = 12  # digits; the whole of it is in --json
 MOST_PROCESSES = 8  # each takes 30 MB beside the others; reading feeds no more
 
@@ -149,12 +150,14 @@ def _document(found: Examination) -> dict[str, Any]:
 
 
 def _counts(found: Examination) -> dict[str, int]:
-    return {f"{severity}s": found.findings.of(severity).count for severity in ("error", "warning", "note")}
+    return {f"{severity}s": found.findings.of(severity).count for severity in SEVERITIES}
 
 
 def _summary(found: Examination) -> list[str]:
+    from unsloth_ft.data.wording import count
+
     files = [
-        f"{facts.path}: {facts.rows:,} rows, {facts.bytes:,} bytes, sha256 {facts.sha256[:SHA256_SHOWN]}"
+        f"{facts.path}: {count(facts.rows, 'row')}, {facts.bytes:,} bytes, sha256 {facts.sha256[:SHA256_SHOWN]}"
         for facts in (*found.files, *found.eval_files)
     ]
     survey = found.survey
@@ -163,8 +166,8 @@ def _summary(found: Examination) -> list[str]:
     if survey.tokens.number:
         length, why = survey.recommended_max_seq_length()
         shown.append(f"rows in tokens: {_percentiles(survey.tokens)}; max_seq_length {length} would do ({why})")
-    counts = ", ".join(f"{number:,} {name}" for name, number in _counts(found).items())
-    return [*files, *shown, f"{found.rows:,} rows of shape {found.shape}: {counts}"]
+    counts = ", ".join(count(found.findings.of(severity).count, severity) for severity in SEVERITIES)
+    return [*files, *shown, f"{count(found.rows, 'row')} of shape {found.shape}: {counts}"]
 
 
 def _percentiles(histogram: Histogram) -> str:
