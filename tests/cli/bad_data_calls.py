@@ -242,6 +242,11 @@ PREVIEW = [
         "data preview faq.jsonl --recipe smollm2-135m --html ./faq.jsonl",
         "--html is faq.jsonl, the data file. Name another file.",
     ),
+    Call(
+        "a preview of several files",
+        "data preview *.jsonl --recipe smollm2-135m",
+        '*.jsonl: 2 files match ("eval.jsonl" and "faq.jsonl"); expected one. Name it.',
+    ),
 ]
 
 CALLS = [*MIX, *SPLIT, *FIX, *PREVIEW]

@@ -27,4 +27,5 @@ def test_the_page_never_takes_a_data_files_place(work: Path):
     before = (work / "faq.jsonl").read_bytes()
     answer = call("data", "check", "faq.jsonl", "--report", "./faq.jsonl")
     assert (answer.code, answer.err) == (2, "error: --report is faq.jsonl, one of the data files. Name another file.\n")
+    assert call("data", "check", "f*.jsonl", "--report", "faq.jsonl") == answer
     assert (work / "faq.jsonl").read_bytes() == before

@@ -27,6 +27,10 @@ def test_three_rows_are_shown_with_what_is_learned_marked(work: Path, tiny: str)
     assert "  ⟦At 1.<|im_end|>⟧⏎" in lines
 
 
+def test_a_pattern_that_one_file_matches_is_that_file(work: Path, tiny: str):
+    assert preview(tiny, "f*.jsonl", "--row", "faq.jsonl:2") == preview(tiny, "faq.jsonl", "--row", "2")
+
+
 def test_a_row_is_found_by_its_line_and_no_other_line_is_read(work: Path, tiny: str):
     (work / "d.jsonl").write_text(rows(2) + "\n{broken\n" + rows(1, first=7) + "{broken too\n", encoding="utf-8")
     for where in ("5", "d.jsonl:5"):

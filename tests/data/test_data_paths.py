@@ -91,6 +91,9 @@ def test_name_that_is_not_utf8_can_be_shown(folder):
 def test_no_file_and_the_same_file_twice(folder):
     assert refusal([]) == "no data file is given; expected at least one. Pass --data FILE."
     assert refusal(["faq.jsonl", "faq.jsonl"]) == "faq.jsonl: the same file is given twice. Pass it once."
+    assert refusal(["faq.jsonl", "./faq.jsonl"]) == "./faq.jsonl: the same file as faq.jsonl. Pass it once."
+    os.link("faq.jsonl", "linked.jsonl")
+    assert refusal(["linked.jsonl", "faq.jsonl"]) == "faq.jsonl: the same file as linked.jsonl. Pass it once."
 
 
 @pytest.mark.parametrize("change", ["truncated", "written to", "exchanged", "removed"])

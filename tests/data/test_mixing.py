@@ -63,6 +63,7 @@ def test_the_seed_and_the_rows_decide_what_is_drawn_and_not_their_place_in_the_f
         (["a:nan"], "--mix a:nan: the share is nan; expected a part of all training rows: above 0, below 1."),
         (["a:0.5", "b:0.5"], "--mix: the shares add up to 1; expected less than 1, since the rest is --data."),
         (["a:0.1", "a:0.2"], "--mix a: the same file is given twice. Pass it once."),
+        (["a:0.1", "./a:0.2"], "--mix ./a: the same file as a. Pass it once."),
     ],
 )
 def test_a_mix_that_is_none_is_refused(texts: list[str], says: str):

@@ -46,7 +46,7 @@ def check(
     from unsloth_ft import data as reading
 
     if report is not None:
-        _check_report(report, (*files, *eval_data))
+        _check_report(report, [*reading.names(files), *(reading.names(eval_data) if eval_data else ())])
     values = _values(recipe, model, settings)
     tokens, facts = _tokens(values, offline=offline) if recipe or model else (None, None)
     found = reading.examine(
@@ -77,11 +77,12 @@ def check(
         click.echo(line)
 
 
-def _check_report(report: Path, files: tuple[str, ...]) -> None:
-    """The page never takes a data file's place. Raises: UserError."""
+def _check_report(report: Path, files: list[str]) -> None:
+    """The page never takes a data file's place, by whatever name. Raises: UserError."""
+    from unsloth_ft.data.paths import same_file
     from unsloth_ft.errors import UserError
 
-    if report.resolve() in {Path(file).resolve() for file in files}:
+    if any(same_file(report, file) for file in files):
         raise UserError(f"--report is {report}, one of the data files. Name another file.")
 
 

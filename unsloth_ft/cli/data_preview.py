@@ -45,10 +45,13 @@ def preview(
     """Show rows of FILE as the model will see them, with the tokens it learns in colour. Reads no more of FILE than it shows."""
     from unsloth_ft import prepare, xray
 
+    from unsloth_ft.data.paths import same_file
+
+    file = _one_file(file)
     places = _places(file, lines)
     if rows is not None and places:
         raise UserError("--rows and --row both say which rows to show; expected one of them.")
-    if html is not None and html.exists() and html.resolve() == Path(file).resolve():
+    if html is not None and same_file(html, file):
         raise UserError(f"--html is {html}, the data file. Name another file.")
     request = prepare.request(recipe, data=(file,), **inputs)
     if request.offline:
@@ -64,6 +67,17 @@ def preview(
     if statistics:
         _say_lengths(file, request, chat)
     _show(file, model, encoded, chat, borders=borders, html=html)
+
+
+def _one_file(file: str) -> str:
+    """FILE, or the one file that it is a pattern of. Raises: UserError where there are several."""
+    from unsloth_ft.data import names
+    from unsloth_ft.data.wording import listed
+
+    found = names(file)
+    if len(found) > 1:
+        raise UserError(f"{file}: {len(found):,} files match ({listed(found)}); expected one. Name it.")
+    return found[0]
 
 
 def _places(file: str, lines: tuple[str, ...]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .checks import leaks, normalise, reserved
 from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
-from .examination import NOTHING, Examination, Paths, examine
+from .examination import NOTHING, Examination, Paths, examine, names
 from .findings import Finding, Findings, collected, raise_errors
 from .shelf import Collected, chosen
 from .split import Split, groups, split
@@ -30,6 +30,7 @@ __all__ = [
     "groups",
     "leaks",
     "load",
+    "names",
     "normalise",
     "raise_errors",
     "reserved",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import MachineError, UserError
 from .conversation import Conversation, Message
+from .paths import same_file
 from .wording import printable, quote
 
 
@@ -96,7 +97,7 @@ def refuse_target(path: str, inputs: Sequence[str], option: str) -> None:
     """Raises UserError where a new file can't be: over an input, whatever its name, over any other file, or in no folder."""
     if "\0" in path or not os.path.basename(path):
         raise UserError(f"{option} {quote(path)}: expected the name of a new file.")
-    same = next((given for given in inputs if _same(path, given)), None)
+    same = next((given for given in inputs if same_file(path, given)), None)
     if same is not None:
         way = "" if same == path else f" (as {printable(same)})"
         raise UserError(f"{option} {printable(path)}: this is an input{way}, which is never written over. Name a new file.")
@@ -134,12 +135,6 @@ def _as_object(message: Message) -> dict[str, object]:
     if not message.learned:
         found["weight"] = 0
     return found
-
-
-def _same(path: str, other: str) -> bool:
-    if os.path.abspath(path) == os.path.abspath(other) or os.path.realpath(path) == os.path.realpath(other):
-        return True
-    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
 
 
 def _sync_folder(path: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from ..errors import UserError
 from .conversation import Conversation
 from .dataset import Dataset, FileFacts, canonical
 from .globs import is_pattern
+from .paths import given_twice, same_file
 from .wording import count, printable
 
 EXPECTED = "expected FILE:SHARE, like general.jsonl:0.15"
@@ -37,10 +37,10 @@ class Mixed:
 def parts(texts: Sequence[str]) -> tuple[Part, ...]:
     """`general.jsonl:0.15` as a Part. Raises UserError for what is none, for a file given twice, for shares that leave no room."""
     found = tuple(map(_part, texts))
-    paths = [part.path for part in found]
-    twice = next((path for path in paths if paths.count(path) > 1), None)
-    if twice is not None:
-        raise UserError(f"--mix {printable(twice)}: the same file is given twice. Pass it once.")
+    twice = given_twice([part.path for part in found])
+    if twice:
+        number, message = next(iter(twice.items()))
+        raise UserError(f"--mix {printable(found[number].path)}: {message}")
     together = math.fsum(part.share for part in found)
     if together >= 1:
         raise UserError(f"--mix: the shares add up to {together:g}; expected less than 1, since the rest is --data.")
@@ -50,7 +50,7 @@ def parts(texts: Sequence[str]) -> tuple[Part, ...]:
 def refuse_training_files(wanted: Sequence[Part], data: Sequence[str], option: str = "--data") -> None:
     """Raises UserError where a mixed file is one of `data`: its rows would be there twice."""
     for part in wanted:
-        same = next((path for path in data if _same(part.path, path)), None)
+        same = next((path for path in data if same_file(part.path, path)), None)
         if same is not None:
             raise UserError(f"--mix {printable(part.path)}: the same file as {option} {printable(same)}. Mix in other rows than those.")
 
@@ -97,12 +97,6 @@ def _part(text: str) -> Part:
     if is_pattern(path):
         raise UserError(f"--mix {printable(text)}: a pattern; expected one file. Pass --mix once for each, with its own share.")
     return Part(path, number)
-
-
-def _same(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def _rank(conversation: Conversation, seed: int) -> bytes:

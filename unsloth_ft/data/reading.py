@@ -20,6 +20,7 @@ from .dataset import FileFacts
 from .findings import Collector, Finding
 from .once import SaidOnce
 from .part import Part, Take, Work, of_cut
+from .paths import given_twice
 from .rows import rows
 from .similar import Index
 from .sources import Source, only
@@ -58,10 +59,12 @@ class Reading:
     def read(self, numbers: Iterable[int], found: Collector, take: Take | None, *, learn: bool) -> Side:
         """The files of these numbers. What is said of them goes to `found`. `learn`: what a template's shingles are is learned from them."""
         side = Side()
-        for number in numbers:
+        numbers = tuple(numbers)
+        twice = given_twice([self._paths[number] for number in numbers])
+        for place, number in enumerate(numbers):
             path = self._paths[number]
-            if path in {facts.path for facts in side.files}:
-                found.add(Finding(path, None, "error", "given-twice", "the same file is given twice. Pass it once."))
+            if place in twice:
+                found.add(Finding(path, None, "error", "given-twice", twice[place]))
                 continue
             work = Work(path, number, self._columns, self._roles, self._common, learn)
             self._read(work, Source(path, self._offline), side, found, take)

@@ -17,6 +17,7 @@ from .dataset import canonical
 from .examination import examine, names
 from .findings import Collector, Finding, Findings
 from .jsonfiles import Record
+from .paths import given_twice, same_file
 from .repair_across import Crossing, crossing
 from .repair_bytes import Say, check_encoding
 from .repair_files import found_in
@@ -80,16 +81,15 @@ def _refuse(given: Sequence[str], out: str, wanted: Wanted, changes_path: str | 
     check_roles(wanted.roles)
     if wanted.encoding is not None:
         check_encoding(wanted.encoding)
-    twice = next((path for path in given if given.count(path) > 1), None)
-    if twice is not None:
-        raise UserError(f"{printable(twice)}: the same file is given twice. Pass it once.")
+    for number, message in given_twice(given).items():
+        raise UserError(f"{printable(given[number])}: {message}")
     inputs = [*given, *wanted.eval_paths]
     refuse_target(out, inputs, "--out")
     if not out.lower().endswith(ENDING):
         raise UserError(f"--out {printable(out)}: the copy is JSON Lines; expected a name that ends in {ENDING}.")
     if changes_path is not None:
         refuse_target(changes_path, inputs, "--changes")
-        if os.path.realpath(changes_path) == os.path.realpath(out):
+        if same_file(changes_path, out):
             raise UserError(f"--changes {printable(changes_path)}: the same file as --out. Name another.")
 
 
