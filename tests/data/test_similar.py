@@ -117,3 +117,29 @@ def test_signatures_estimate_how_much_two_texts_share():
     matrix = signatures(shingles([whole, whole, part, part])).reshape(2, -1, 2, 2)
     agreeing = (matrix[0] == matrix[1]).mean()
     assert agreeing == pytest.approx(298 / 398, abs=0.11)  # two standard deviations of 64 draws
+
+
+def called(question: str, identifier: str, **arguments: object) -> dict:
+    call = {"id": identifier, "type": "function", "function": {"name": "set_alarm", "arguments": arguments}}
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+
+def test_rows_that_end_in_a_call_are_compared_by_it(tmp_path, monkeypatch):
+    question = "Please set an alarm for the meeting with the people of the other house tomorrow, and make it loud enough"
+    early = called(question, "a1", time="seven in the morning", days="monday tuesday wednesday", tone="bell")
+    late = called(question, "b2", time="nine in the evening", days="saturday and sunday", tone="horn of a ship")
+    nearly = {"messages": [{"role": "user", "content": f"{question}!"}, late["messages"][1]]}
+    assert said(tmp_path, monkeypatch, early, nearly) == []
+    assert said(tmp_path, monkeypatch, early, late, code="contradiction") == [
+        f'faq.jsonl:2: the question "{question[:39]}…" has another answer at faq.jsonl:1. Keep one answer a question.'
+    ]
+    again = called(f"Hello! {question}", "c3", tone="bell", days="monday tuesday wednesday", time="seven in the morning")
+    assert said(tmp_path, monkeypatch, early, again) == ["faq.jsonl:2: nearly the same row as faq.jsonl:1. Keep one of them, or it weighs more."]
+    same = called(question, "d4", tone="bell", days="monday tuesday wednesday", time="seven in the morning")
+    assert said(tmp_path, monkeypatch, early, same, code="contradiction") == []
+
+
+def test_one_question_with_other_tools_may_have_another_answer(tmp_path, monkeypatch):
+    tools = [{"type": "function", "function": {"name": "set_alarm"}}]
+    rows = [{**called("Wake me", "a1", time="seven"), "tools": tools}, qa("Wake me", "I can't.")]
+    assert said(tmp_path, monkeypatch, *rows, code="contradiction") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -52,3 +53,11 @@ class Conversation:
     def answer(self) -> str:
         """The last assistant message, or ''."""
         return next((message.content for message in reversed(self.messages) if message.role == "assistant"), "")
+
+
+def said(message: Message) -> str:
+    """The message's text and its calls, in one spelling: what makes two answers the same. A call's id says nothing."""
+    if message.tool_calls is None:
+        return message.content
+    functions = [call["function"] for call in json.loads(message.tool_calls)]
+    return f"{message.content}\n{json.dumps(functions, ensure_ascii=False, sort_keys=True)}"

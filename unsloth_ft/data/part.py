@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .checks import normalise
 from .chunks import Chunk, Cut
-from .conversation import Conversation
+from .conversation import Conversation, said
 from .dataset import canonical
 from .findings import Collector, Finding
 from .inspection import inspect
@@ -56,7 +56,7 @@ class Part:
 
 
 def row_dtype() -> np.dtype:
-    """A row in numbers: where it is, hashes of its text, its question with the system prompt, its first answer, its question; its signature."""
+    """A row in numbers: where it is, hashes of its text, its question with system prompt and tools, its first answer, its question; its signature."""
     import numpy as np
 
     from .signatures import PERMUTATIONS
@@ -134,8 +134,12 @@ def signed(conversations: Sequence[Conversation], common: np.ndarray | None, *, 
 
 def _system_hash(conversation: Conversation) -> int:
     """Of the system prompt, 0 without one. Answers under different ones are never alike: who plays two roles says some things in both."""
-    system = next((message.content for message in conversation.messages if message.role == "system"), "")
+    system = _system(conversation)
     return _hash(system) if system else 0
+
+
+def _system(conversation: Conversation) -> str:
+    return next((message.content for message in conversation.messages if message.role == "system"), "")
 
 
 def signed_all(conversations: Sequence[Conversation]) -> np.ndarray:
@@ -157,9 +161,8 @@ def _numbers(conversation: Conversation, file: int) -> tuple[int, ...]:
     question = normalise(conversation.question)
     asked = answer = 0  # rendered text has no answer that could contradict another
     if conversation.text is None:
-        system = next((message.content for message in conversation.messages if message.role == "system"), "")
-        asked = _hash(f"{system}\0{question}")
-        answer = _hash(next((message.content for message in conversation.messages if message.role == "assistant"), "").strip())
+        asked = _hash(f"{_system(conversation)}\0{question}" + (f"\0{conversation.tools}" if conversation.tools else ""))
+        answer = _hash(next((said(message) for message in conversation.messages if message.role == "assistant"), "").strip())
     return place, _hash(_same(conversation)), asked, answer, _hash(question)
 
 

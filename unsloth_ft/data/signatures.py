@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .conversation import Conversation
+from .conversation import Conversation, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def parts(conversation: Conversation) -> tuple[bytes, bytes]:
     if conversation.text is not None:
         whole = _words(conversation.text)
         return whole, whole
-    asked, answered = ("\n".join(message.content for message in conversation.messages if message.role == role) for role in ROLES)
+    asked, answered = ("\n".join(map(said, (message for message in conversation.messages if message.role == role))) for role in ROLES)
     return _words(asked), _words(answered)
 
 
