@@ -150,6 +150,16 @@ def test_one_question_with_two_answers_is_left_and_said_and_dropped_only_on_requ
     ]  # fmt: skip
 
 
+def test_of_rows_in_a_chain_only_those_like_a_row_that_stays_are_removed():
+    words = [f"word{number}" for number in range(130)]
+    question = "What do I do when the connection at home is gone and the light on the router is red?"
+    rows = [qa(f"{question} {words[start]}", " ".join(words[start : start + 100])) for start in (0, 4, 8, 12, 16, 20, 24)]
+    done, written = repaired(lines(*rows), wanted=Wanted({}, {}, near_duplicates=True))
+    told = done.changes.lines
+    assert [rows.index(row) for row in written] == [0, 6]  # the last is linked with the first through the others alone
+    assert told == [f"d.jsonl:{line}: nearly the same row as d.jsonl:1 was removed." for line in range(2, 7)]
+
+
 def test_rows_that_are_nearly_the_same_are_left_and_said_and_removed_only_on_request():
     words = [f"word{number}" for number in range(40)]
     question, answer = " ".join(words), " ".join(reversed(words))

@@ -20,7 +20,7 @@ class Crossing:
 def crossing(path: str, *, near_duplicates: bool, contradictions: bool) -> dict[int, Crossing]:
     """The rows of a file of JSON Lines that are to go, by their numbers from 0.
 
-    Of rows that are nearly the same the first one stays; of rows with one question and several answers none, since nothing says which
+    A row that is nearly the same as one that stays goes; of rows with one question and several answers none, since nothing says which
     is right.
     """
     import numpy as np
@@ -30,7 +30,8 @@ def crossing(path: str, *, near_duplicates: bool, contradictions: bool) -> dict[
     found: dict[int, Crossing] = {}
     if near_duplicates:
         for group in similar.near_duplicates(rows, **everything).first:
-            found |= dict.fromkeys((group.second, *group.others), Crossing("near-duplicate", group.first))
+            beside = similar.beside_kept(rows, (group.first, group.second, *group.others))
+            found |= {number: Crossing("near-duplicate", kept) for number, kept in beside.items()}
     if contradictions:
         groups = {int(rows["asked"][group.first]): group for group in similar.contradictions(rows, **everything).first}
         for number in np.flatnonzero(np.isin(rows["asked"], np.array(list(groups), dtype=np.uint64))).tolist():

@@ -139,6 +139,30 @@ def _told_apart(rows: np.ndarray, members: np.ndarray) -> list[int]:
     return kept
 
 
+def beside_kept(rows: np.ndarray, members: Sequence[int]) -> dict[int, int]:
+    """Which rows of a group would go, each with one that stays and that it is nearly the same as. The first of the group stays.
+
+    Not all rows of a group are alike: the first like the second, and the second like the third, is enough.
+    """
+    import numpy as np
+
+    signatures = rows["signature"]
+    kept: dict[tuple[int, int], list[int]] = {}  # by band and its 64 bits: two rows that are alike share one, as in `linked`
+    found = {}
+    for member in members:
+        keys = list(enumerate(np.ascontiguousarray(signatures[member]).view(np.uint64).tolist()))
+        candidates = np.array(sorted({row for key in keys for row in kept.get(key, ())}), dtype=np.int64)
+        alike = candidates[_alike(signatures[candidates] == signatures[member])] if len(candidates) else candidates
+        if len(alike):
+            found[member] = int(alike[0])
+            continue
+        for key in keys:
+            known = kept.setdefault(key, [])
+            if len(known) < MOST_COMPARED:
+                known.append(member)
+    return found
+
+
 def linked(signatures: np.ndarray) -> np.ndarray:
     """For each row the first one that it is linked with, over any number of rows that are nearly the same."""
     import numpy as np
