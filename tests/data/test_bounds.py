@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import zstandard
 
 from tests.cli.calling import ROOT
+from unsloth_ft.data import Message
+from unsloth_ft.data.calls import tools_of, unknown_functions
+from unsloth_ft.data.jsonfiles import Record
+from unsloth_ft.data.tables import csv_rows, parquet_rows
 
 MIB = 2**20
 # Of one process, in all: 16 MiB is the longest line, held a few times while it is looked at. The check itself takes 110 MiB.
@@ -153,6 +161,47 @@ def bounded(folder: Path, case: tuple[str, Callable[[int], Iterator[bytes]], lis
 
 # what says something of a gigabyte at a twelfth of it: past the longest line, and over before a coffee
 SAMPLE = ("line.jsonl", "record.json", "cell.csv", "bomb.jsonl.gz", "mistakes.jsonl")
+
+
+def test_headers_and_tools_without_end_are_read_in_time():
+    """A search of each name among all of them would take hours."""
+    names = [f"n{number}" for number in range(200_000)]
+    (row,) = csv_rows("f.csv", io.BufferedReader(io.BytesIO(f"{','.join(names)}\n{','.join(names[::-1])}\n".encode())))
+    assert row.value["n0"] == "n199999"
+    tools = tools_of({"tools": [{"name": name} for name in names]})
+    call = {"function": {"name": "none", "arguments": {}}}
+    message = Message("assistant", "", tool_calls=json.dumps([call, *({"function": {"name": name, "arguments": {}}} for name in names)]))
+    assert [problem.message for problem in unknown_functions([message], tools)] == [
+        '"none" is called, which the row\'s tools don\'t have. Add it to the tools.'
+    ]
+
+
+READ_PARQUET = """
+from pathlib import Path
+from unsloth_ft.data.tables import parquet_rows
+
+print(sum(len(record.value["answer"]) for record in parquet_rows("shared.parquet")))
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
+"""
+
+
+def test_a_value_that_all_rows_of_a_parquet_file_share_is_held_once(tmp_path):
+    answers = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 256, pyarrow.int32()), pyarrow.array(["x" * 15 * MIB]))
+    rows = pyarrow.table({"question": [str(number) for number in range(256)], "answer": answers})
+    pyarrow.parquet.write_table(rows, tmp_path / "shared.parquet", store_schema=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    read = subprocess.run([sys.executable, "-c", READ_PARQUET], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    characters, peak = read.stdout.splitlines()
+    assert int(characters) == 256 * 15 * MIB
+    assert int(peak.split()[1]) * 1024 < MOST_MEMORY_BYTES  # 6 GB, when Arrow wrote the rows out
+
+
+def test_a_row_of_a_parquet_file_is_no_longer_than_a_line(tmp_path):
+    rows = pyarrow.table({"parts": [["x" * MIB] * 17, ["y"] * 3, None], "answer": ["a", None, "b"]})
+    pyarrow.parquet.write_table(rows, tmp_path / "f.parquet")
+    first, *others = parquet_rows(str(tmp_path / "f.parquet"))
+    assert first.message == "the row holds more than 16 MiB of text. Remove or split it."
+    assert others == [Record(2, {"parts": ["y"] * 3, "answer": None}), Record(3, {"parts": None, "answer": "b"})]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] in SAMPLE], ids=lambda case: case[0])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
+from collections.abc import Callable
+
+import pytest
 
 from tests.data.errors_page import SECTIONS
 from tests.data.near_misses import NEAR_MISSES
 from tests.fuzz.million import block
 from unsloth_ft.data import Conversation, chunks, examine
+from unsloth_ft.data.once import MOST_KINDS, SaidOnce
 
 CASES = [case for _, cases in SECTIONS for case in cases] + NEAR_MISSES
 
@@ -42,3 +47,35 @@ def test_mutated_files_say_the_same_in_parts_of_any_size(tmp_path, monkeypatch):
             cut.setattr(chunks, "CHUNK_BYTES", size)
             cut.setattr(chunks, "LONGEST_CHUNK_BYTES", size * chance.choice((1, 8)))
             assert (number, *seen("f.jsonl")) == (number, *whole)
+
+
+def test_a_file_that_was_cut_before_the_second_reading_ends():
+    read = chunks.rest(chunks.Chunk(3, 10**6, None, last=True))
+    assert list(read("f.jsonl", io.BufferedReader(io.BytesIO(b'{"question": "a", "answer": "b"}\n')))) == []
+
+
+def unknown_shapes(rows: int, first: int = 1) -> SaidOnce:
+    once = SaidOnce("f.jsonl")
+    for line in range(first, first + rows):
+        once.unknown_shape((f"k{line}",), line, "no known shape.")
+    return once
+
+
+def in_one(first: SaidOnce) -> SaidOnce:
+    for line in range(901, 1501):
+        first.unknown_shape((f"k{line}",), line, "no known shape.")
+    return first
+
+
+def in_two_parts(first: SaidOnce) -> SaidOnce:
+    first.merge(unknown_shapes(600, first=901))
+    return first
+
+
+@pytest.mark.parametrize("whole", [in_one, in_two_parts])
+def test_rows_of_more_kinds_than_are_told_apart_are_counted(whole: Callable[[SaidOnce], SaidOnce]):
+    found = [str(finding) for finding in whole(unknown_shapes(900)).findings()]
+    assert found[:2] == ["f.jsonl:1: no known shape.", "f.jsonl:2: no known shape."]
+    assert found[MOST_KINDS:] == [
+        "f.jsonl:1001: from here on 500 more rows of no known shape, whose keys are none of 1,000 other kinds'."
+    ]

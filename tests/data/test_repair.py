@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from tests.data.test_bad_files import CASES
 from tests.fuzz.mutation import PIECES, SEEDS
 from tests.data.test_good_files import GOOD_FILES
 from unsloth_ft.data import load
+from unsloth_ft.data.content import Problem
 from unsloth_ft.data.repair import Repaired, Wanted, repair
+from unsloth_ft.data.repair_json import rows
 from unsloth_ft.errors import UserError
 
 PLAIN = Wanted({}, {})
@@ -200,6 +204,25 @@ def test_lines_that_never_close_are_read_in_time():
     content = b'{"a": [\n' * 3_000 + BYTES
     done, written = repaired(content, wanted=Wanted({}, {}, drop=True))
     assert (written, done.dropped.count) == ([qa()], 3_000)
+
+
+def test_a_text_of_escaped_quotes_that_is_never_closed_is_read_in_time():
+    content = b'{"a": "' + b'\\"' * 200_000 + b"\\\n" + BYTES  # a search for whole strings begun at each quote would take hours
+    done, written = repaired(content, wanted=Wanted({}, {}, drop=True))
+    assert (written, done.dropped.count) == ([qa()], 1)
+
+
+def test_an_object_that_is_never_closed_is_followed_no_further_than_a_line_may_be_long():
+    read = []
+
+    def texts() -> Iterator[tuple[int, str]]:
+        for number in range(2, 100):
+            read.append(number)
+            yield number, f'"{"x" * 2**20}",'
+
+    found = next(rows(chain([(1, '{"a": [')], texts()), lambda *_: None))
+    assert isinstance(found[1], Problem)
+    assert len(read) == 16
 
 
 ROWS = some.sampled_from([*SEEDS, *(case[2] for case in REPAIRS if len(case[2]) < 2000)])

@@ -12,11 +12,13 @@ from dataclasses import replace
 from ..errors import nearest
 from .content import Problem, bad_character
 from .conversation import Message
+from .findings import SHOWN_PER_CODE
 from .jsontext import JsonProblem, parse
-from .wording import kind, printable, quote
+from .wording import given_twice, kind, printable, quote
 
 _TOOL_KEYS = ("tools", "functions")  # the second is OpenAI's older name
 _WRITE_TOOL = 'expected {"type": "function", "function": {"name": …, "parameters": …}}'
+_MOST_COMPARED = 100  # tools of a row whose names a mistyped one is compared with
 _WRITE_CALL = 'expected {"id": …, "type": "function", "function": {"name": …, "arguments": …}}'
 
 
@@ -34,8 +36,7 @@ def tools_of(row: Mapping[str, object]) -> str | Problem | None:
     problem = next((tool for tool in tools if isinstance(tool, Problem)), None)
     if problem is not None:
         return problem
-    names = [tool["function"]["name"] for tool in tools]
-    twice = next((one for one in names if names.count(one) > 1), None)
+    twice = given_twice(tool["function"]["name"] for tool in tools)
     if twice is not None:
         return Problem("bad-tools", f'"{name}" has the function {quote(twice, limit=40)} twice. Remove one of them.')
     return _canonical(tools, f'"{name}"') if tools else None
@@ -96,16 +97,16 @@ def unknown_functions(messages: Sequence[Message], tools: str | None) -> list[Pr
     if tools is None:
         return []
     known = [tool["function"]["name"] for tool in json.loads(tools)]
-    shown = [printable(name[:40]) for name in known]  # the file's own words: a terminal must not obey them
-    called = [call["function"]["name"] for message in messages if message.tool_calls for call in json.loads(message.tool_calls)]
+    shown = [printable(name[:40]) for name in known[:_MOST_COMPARED]]  # the file's own words: a terminal must not obey them
+    called = dict.fromkeys(call["function"]["name"] for message in messages if message.tool_calls for call in json.loads(message.tool_calls))
+    had = set(known)
     return [
         Problem(
             "unknown-function",
-            f"{quote(name, limit=40)} is called, which the row's tools don't have.{nearest(name[:40], shown)} Add it to the tools.",
+            f"{quote(name, limit=40)} is called, which the row's tools don't have.{nearest(name[:40], shown) if place < SHOWN_PER_CODE else ''} Add it to the tools.",
             "warning",
         )
-        for name in dict.fromkeys(called)
-        if name not in known
+        for place, name in enumerate(name for name in called if name not in had)
     ]
 
 

@@ -93,8 +93,8 @@ def rest(cut: Cut) -> Callable[[str, BinaryIO], Iterator[Record | Finding]]:
 
     def read(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
         left = cut.offset
-        while left:
-            left -= len(stream.read(min(left, CHUNK_BYTES)))
+        while left and (read := len(stream.read(min(left, CHUNK_BYTES)))):  # 0: the file was cut in the meantime
+            left -= read
         return line_records(path, Lines(stream, number=cut.number - 1, offset=cut.offset))
 
     return read

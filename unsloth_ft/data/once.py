@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xxhash import xxh3_64_intdigest
+
 from .findings import Finding
 from .messages import ALIASES
 from .wording import count
@@ -17,7 +19,8 @@ class SaidOnce:
     def __init__(self, file: str) -> None:
         self._file = file
         self._shapes: dict[str, int] = {}
-        self._unknown: dict[tuple[str, ...], tuple[int, str, int]] = {}
+        self._unknown: dict[int, tuple[int, str, int]] = {}
+        self._other_kinds: tuple[int, int] | None = None
         self._counts: dict[tuple[str, str], tuple[int, int]] = {}
 
     def shape(self, name: str, line: int) -> None:
@@ -26,9 +29,16 @@ class SaidOnce:
 
     def unknown_shape(self, keys: tuple[str, ...], line: int, message: str) -> None:
         """A row's keys are no known shape."""
-        if keys in self._unknown or len(self._unknown) < MOST_KINDS:
-            first, said, number = self._unknown.get(keys, (line, message, 0))
-            self._unknown[keys] = (first, said, number + 1)
+        # a hash, since the keys of one row may be a megabyte
+        self._add_unknown(xxh3_64_intdigest("\0".join(keys).encode("utf-8", "surrogatepass")), line, message, 1)
+
+    def _add_unknown(self, kind: int, line: int, message: str, rows: int) -> None:
+        if kind in self._unknown or len(self._unknown) < MOST_KINDS:
+            first, said, number = self._unknown.get(kind, (line, message, 0))
+            self._unknown[kind] = (first, said, number + rows)
+        else:
+            first, number = self._other_kinds or (line, 0)
+            self._other_kinds = (first, number + rows)
 
     def counted(self, code: str, name: str, line: int) -> None:
         """Something harmless, such as a role's other name."""
@@ -39,10 +49,11 @@ class SaidOnce:
         """What was met in the rows that come after these."""
         for name, line in other._shapes.items():
             self._shapes.setdefault(name, line)
-        for keys, (line, message, number) in other._unknown.items():
-            if keys in self._unknown or len(self._unknown) < MOST_KINDS:
-                first, said, before = self._unknown.get(keys, (line, message, 0))
-                self._unknown[keys] = (first, said, before + number)
+        for kind, (line, message, number) in other._unknown.items():
+            self._add_unknown(kind, line, message, number)
+        if other._other_kinds is not None:
+            first, number = self._other_kinds or (other._other_kinds[0], 0)
+            self._other_kinds = (first, number + other._other_kinds[1])
         for place, (line, number) in other._counts.items():
             first, before = self._counts.get(place, (line, 0))
             self._counts[place] = (first, before + number)
@@ -57,6 +68,10 @@ class SaidOnce:
         for first, message, number in self._unknown.values():
             more = f" {count(number - 1, 'more row')} like it." if number > 1 else ""
             yield Finding(self._file, first, "error", "unknown-shape", message + more)
+        if self._other_kinds is not None:
+            first, number = self._other_kinds
+            message = f"from here on {count(number, 'more row')} of no known shape, whose keys are none of {MOST_KINDS:,} other kinds'."
+            yield Finding(self._file, first, "error", "unknown-shapes", message)
         if len(self._shapes) > 1:
             yield self._mixed()
         for (code, name), (first, number) in self._counts.items():

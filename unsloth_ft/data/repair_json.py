@@ -14,12 +14,13 @@ from .content import Problem
 from .jsonfiles import Nesting
 from .jsontext import MAX_DEPTH, JsonProblem, deeper_than, parse
 from .repair_bytes import Say
+from .streams import MAX_LINE_BYTES
 from .wording import count, kind
 
 _SPACE = " \t\r\n"
 _BETWEEN = re.compile("[ \t\r\n,\ufeff]*")
-_STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=[ \t\r\n]*[\]}])', re.DOTALL)
-_RAW = re.compile("[\x00-\x1f]")
+# one mark after the other, since a pattern of whole strings starts again at each escaped quote of one that is never closed
+_MARK = re.compile(r'\\.|"|,(?=[ \t\r\n]*[\]}])|[\x00-\x1f]', re.DOTALL)
 _MOST_PYTHON = 2**20  # characters that are tried as Python's notation; its parser takes 100 times their memory
 # An object that is spread over more is no row; the limit halves each time it was reached in vain, so that a broken file stays linear.
 _MOST_LINES, _LEAST_LINES = 4096, 16
@@ -111,7 +112,8 @@ def _joined(
     nesting = Nesting()
     nesting.feed(first.encode("utf-8", "surrogatepass") + b"\n")
     held: list[tuple[int, str | Problem]] = []
-    while len(held) < most:
+    characters = len(first)
+    while len(held) < most and characters <= MAX_LINE_BYTES:
         item = pending.popleft() if pending else next(source, None)
         if item is None:
             return None, held
@@ -119,6 +121,7 @@ def _joined(
         text = item[1]
         if isinstance(text, Problem) or _is_row(text):
             return None, held
+        characters += len(text)
         nesting.feed(text.encode("utf-8", "surrogatepass") + b"\n")
         if nesting.depth <= 0 and not nesting.inside_string:
             together = "\n".join([first, *(str(part) for _, part in held)])
@@ -143,8 +146,7 @@ def _is_row(text: str) -> bool:
 def _lenient(text: str, notes: _Notes) -> list[object]:
     """One value, or several objects; [] where that isn't what the text is."""
     decoder = json.JSONDecoder(strict=False, parse_constant=notes.constant, object_pairs_hook=notes.pairs)
-    without = _STRING_OR_COMMA.sub(lambda match: "" if match[0] == "," else match[0], text)
-    for candidate in dict.fromkeys((text, without)):
+    for candidate in dict.fromkeys((text, _without_trailing_commas(text))):
         notes.clear()
         try:
             found, commas = _sequence(candidate, decoder)
@@ -157,6 +159,24 @@ def _lenient(text: str, notes: _Notes) -> list[object]:
         _explain(found, commas or candidate != text, candidate, notes)
         return found
     return []
+
+
+def _marks(text: str) -> Iterator[tuple[re.Match[str], bool]]:
+    """Commas before a closing bracket, control characters and escapes, and whether each stands inside a string."""
+    inside = False
+    for match in _MARK.finditer(text):
+        if match[0] == '"':
+            inside = not inside
+        else:
+            yield match, inside
+
+
+def _without_trailing_commas(text: str) -> str:
+    kept = [0]
+    for match, inside in _marks(text):
+        if match[0] == "," and not inside:
+            kept += [match.start(), match.end()]
+    return "".join(text[start:end] for start, end in zip(kept[::2], [*kept[1::2], len(text)], strict=True))
 
 
 def _sequence(text: str, decoder: json.JSONDecoder) -> tuple[list[object], bool]:
@@ -177,7 +197,7 @@ def _explain(found: list[object], commas: bool, text: str, notes: _Notes) -> Non
         notes.append(("several-rows", f"{count(len(found), 'row')} on one line became {len(found)} lines."))
     if commas:
         notes.append(("trailing-comma", "a trailing comma was removed."))
-    if any(_RAW.search(match[0]) for match in _STRING_OR_COMMA.finditer(text)):
+    if any(inside and match[0] < " " for match, inside in _marks(text)):
         notes.append(("raw-control", "a line break, tab or control character inside a string was written as an escape."))
 
 

@@ -12,7 +12,7 @@ from ..errors import MachineError
 from .findings import Finding
 from .jsonfiles import Record, decoded, error
 from .streams import MAX_LINE_BYTES, UNPACKS_TOO_FAR, Lines, unpacked_limit
-from .wording import count, listed, printable, quote
+from .wording import count, given_twice, listed, printable, quote
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PARQUET_MAGIC = b"PAR1"
 _BATCH_ROWS = 256
+_ROW_TOO_LONG = f"the row holds more than {MAX_LINE_BYTES // 2**20} MiB of text. Remove or split it."
 _NAMED_DELIMITER = re.compile(r"sep=([,;\t|])\r?\n?")
 _OTHER_DELIMITERS = "|^,;\t"
 
@@ -119,7 +120,7 @@ def _bad_header(path: str, header: list[str]) -> Finding | None:
     if any(not name for name in names):
         message = f"the header's column {names.index('') + 1} has no name. Name it, or remove the column."
         return error(path, None, "bad-header", message)
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = given_twice(names)
     if twice is not None:
         return error(path, None, "bad-header", f"the header has {quote(twice, limit=40)} twice. Rename one of them.")
     return None
@@ -157,16 +158,16 @@ def parquet_rows(path: str) -> Iterator[Record | Finding]:
         raise MachineError(f"{printable(path)}: reading Parquet needs the package pyarrow. Run: pip install pyarrow") from None
     number = 0
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path, read_dictionary=_texts_of(path)) as file:
             wrong = _bad_columns(path, file.schema_arrow.names) or _unpacks_too_far(path, file.metadata)
             if wrong is not None:
                 yield wrong
                 return
             columns = [field.name for field in file.schema_arrow if not _holds_times(field.type)]
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                for row in batch.to_pylist():
+                for row in _unpacked(batch):
                     number += 1
-                    yield Record(number, row)
+                    yield Record(number, row) if row is not None else error(path, number, "line-too-long", _ROW_TOO_LONG)
     except UnicodeDecodeError:
         yield error(path, number + 1, "not-utf8", "a text in these rows is not UTF-8. Write the file again.")
     except (pyarrow.ArrowException, OSError):  # pyarrow reports damaged data as OSError too
@@ -175,7 +176,7 @@ def parquet_rows(path: str) -> Iterator[Record | Finding]:
 
 
 def _bad_columns(path: str, names: list[str]) -> Finding | None:
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = given_twice(names)
     if twice is None:
         return None
     return error(path, None, "bad-header", f"the table has the column {quote(twice, limit=40)} twice. Rename one of them.")
@@ -187,6 +188,44 @@ def _unpacks_too_far(path: str, metadata: pyarrow.parquet.FileMetaData) -> Findi
     if unpacked <= unpacked_limit(os.path.getsize(path)):
         return None
     return error(path, None, "unpacks-too-far", UNPACKS_TOO_FAR)
+
+
+def _texts_of(path: str) -> list[str]:
+    """The columns of texts. Read as a dictionary, a value that all rows share is held once, not once a row."""
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path) as file:
+        columns = [file.schema.column(number) for number in range(len(file.schema))]
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY" and column.logical_type.type in ("STRING", "NONE")]
+
+
+def _unpacked(batch: pyarrow.RecordBatch) -> Iterator[dict[str, object] | None]:
+    """The rows; None for one whose texts are longer together than a line may be. Rows that are long together are unpacked one by one."""
+    if _text_bytes(batch.to_struct_array()) <= MAX_LINE_BYTES:
+        yield from batch.to_pylist()
+        return
+    for place in range(batch.num_rows):
+        row = batch.slice(place, 1)
+        yield row.to_pylist()[0] if _text_bytes(row.to_struct_array()) <= MAX_LINE_BYTES else None
+
+
+def _text_bytes(array: pyarrow.Array) -> int:
+    """Bytes of all texts in an array, each as often as a row has it."""
+    import pyarrow
+    import pyarrow.compute as compute
+
+    if pyarrow.types.is_struct(array.type):
+        return sum(map(_text_bytes, array.flatten()))
+    if pyarrow.types.is_map(array.type):
+        return _text_bytes(array.keys) + _text_bytes(array.items)
+    if pyarrow.types.is_nested(array.type):
+        return _text_bytes(array.flatten())
+    packed = pyarrow.types.is_dictionary(array.type)
+    values = array.dictionary if packed else array
+    if not any(is_text(values.type) for is_text in (pyarrow.types.is_string, pyarrow.types.is_large_string, pyarrow.types.is_binary, pyarrow.types.is_large_binary)):
+        return 0
+    lengths = compute.binary_length(values).cast("int64")
+    return compute.sum(lengths.take(array.indices) if packed else lengths, min_count=0).as_py()
 
 
 def _holds_times(kind: pyarrow.DataType) -> bool:

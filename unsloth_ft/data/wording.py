@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 
 
@@ -28,10 +29,16 @@ def quote(text: str, *, limit: int = 60) -> str:
 
 def listed(names: Iterable[str], *, limit: int = 8) -> str:
     """'"a", "b" and "c"', and how many more there are past `limit`."""
-    quoted = [quote(name, limit=40) for name in names]
-    if len(quoted) > limit:
-        return f"{', '.join(quoted[:limit])} and {len(quoted) - limit} more"
+    names = list(names)
+    quoted = [quote(name, limit=40) for name in names[:limit]]
+    if len(names) > limit:
+        return f"{', '.join(quoted)} and {len(names) - limit} more"
     return " and ".join(filter(None, (", ".join(quoted[:-1]), *quoted[-1:])))
+
+
+def given_twice(names: Iterable[str]) -> str | None:
+    """The first name that is there more than once."""
+    return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def kind(value: object) -> str:
