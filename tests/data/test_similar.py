@@ -37,6 +37,19 @@ def test_a_row_with_a_few_other_words_is_a_near_duplicate(tmp_path, monkeypatch)
     assert said(tmp_path, monkeypatch, *rows, code="contradiction")[0].startswith("faq.jsonl:3: the question")
 
 
+def talk(*turns: str) -> dict:
+    return {"messages": [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns)]}
+
+
+def test_conversations_that_open_alike_are_different_questions(tmp_path, monkeypatch):
+    rows = [talk("Hello!", "Hi.", "Where is my order 17?", "On its way."), talk("Hello!", "Hi.", "How do I restart it?", "Hold the button.")]
+    other = talk("Hello!", "Good day.", "Can I pay by invoice?", "Yes, as a company.")
+    assert [said(tmp_path, monkeypatch, *rows, held_out=[other], code=code) for code in ("contradiction", "leak")] == [[], []]
+    again = talk("Hello!", "Good day.", "Where is my order 17?", "It was lost.")
+    assert len(said(tmp_path, monkeypatch, *rows, again, code="contradiction")) == 1  # by the last answer
+    assert len(said(tmp_path, monkeypatch, *rows, held_out=[again], code="leak")) == 1
+
+
 def test_case_and_punctuation_make_no_other_row(tmp_path, monkeypatch):
     rows = [qa("How do I restart it?", ANSWER), qa("how do i RESTART it", ANSWER.replace(",", "")), qa("How do I restart it??", ANSWER.upper())]
     assert said(tmp_path, monkeypatch, *rows[:1], qa("x"), qa(rows[1]["question"], ANSWER)) == [

@@ -44,10 +44,10 @@ class Conversation:
 
     @property
     def question(self) -> str:
-        """The first user message, or the text's beginning: what makes two rows 'the same question'."""
+        """All that the user says, or the text: what makes two rows 'the same question'. Many conversations open with the same "Hello!"."""
         if self.text is not None:
             return self.text
-        return next((message.content for message in self.messages if message.role == "user"), "")
+        return "\n".join(message.content for message in self.messages if message.role == "user")
 
     @property
     def answer(self) -> str:

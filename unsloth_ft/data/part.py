@@ -56,7 +56,7 @@ class Part:
 
 
 def row_dtype() -> np.dtype:
-    """A row in numbers: where it is, hashes of its text, its question with system prompt and tools, its first answer, its question; its signature."""
+    """A row in numbers: where it is, hashes of its text, its question with system prompt and tools, its last answer, its question; its signature."""
     import numpy as np
 
     from .signatures import PERMUTATIONS
@@ -161,8 +161,9 @@ def _numbers(conversation: Conversation, file: int) -> tuple[int, ...]:
     question = normalise(conversation.question)
     asked = answer = 0  # rendered text has no answer that could contradict another
     if conversation.text is None:
-        asked = _hash(f"{_system(conversation)}\0{question}" + (f"\0{conversation.tools}" if conversation.tools else ""))
-        answer = _hash(next((said(message) for message in conversation.messages if message.role == "assistant"), "").strip())
+        given = (_system(conversation), question, conversation.tools or "", *(one.content for one in conversation.messages if one.role == "tool"))
+        asked = _hash("\0".join(given))
+        answer = _hash(next((said(message) for message in reversed(conversation.messages) if message.role == "assistant"), "").strip())
     return place, _hash(_same(conversation)), asked, answer, _hash(question)
 
 
