@@ -93,14 +93,14 @@ def test_role_mapped_to_no_role_is_refused():
     assert refusal("not-there.jsonl", roles={"bot": "asistant"}) == expected
 
 
-def test_known_role_names_are_said_once_with_their_count(saved):
+def test_names_of_sharegpt_need_no_word(saved):
     row = {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]}
-    other = {"conversations": [{"from": "human", "value": "b"}, {"from": "gpt", "value": "c"}]}
-    dataset = load(saved(b"\n" + lines(row, other)))
-    assert [(finding.severity, str(finding)) for finding in dataset.findings] == [
-        ("note", 'faq.jsonl:2: role "human" is read as user (2 messages).'),
-        ("note", 'faq.jsonl:2: role "gpt" is read as assistant (2 messages).'),
-    ]
+    assert [*load(saved(b"\n" + lines(row))).findings] == []
+
+
+def test_name_of_who_speaks_needs_no_word(saved):
+    messages = [{"role": "system", "content": "c", "name": "rules"}, {"role": "user", "content": "a", "name": "Ann"}]
+    assert [*load(saved(lines({"messages": [*messages, {"role": "assistant", "content": "b"}]}))).findings] == []
 
 
 @pytest.mark.parametrize(

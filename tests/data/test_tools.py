@@ -106,13 +106,13 @@ def test_openais_older_names_are_read(saved):
     (row,) = dataset.conversations
     assert row.messages[1].tool_calls == CANONICAL.replace("call_1", "call00001")
     assert row.messages[2] == Message("tool", "dry", tool_call_id="call00001")
-    assert [str(finding) for finding in dataset.findings] == ['faq.jsonl:1: role "function" is read as tool (1 message).']
+    assert [*dataset.findings] == []
 
 
-def test_openais_newer_name_of_the_system_is_read_and_said(saved):
+def test_openais_newer_name_of_the_system_is_read(saved):
     dataset = load(saved({"role": "developer", "content": "Be brief."}, ASKED, ANSWER))
     assert dataset.conversations[0].messages[0] == Message("system", "Be brief.")
-    assert [str(finding) for finding in dataset.findings] == ['faq.jsonl:1: role "developer" is read as system (1 message).']
+    assert [*dataset.findings] == []
 
 
 def test_an_id_without_calls_means_nothing(saved):
@@ -145,10 +145,8 @@ def test_weight_zero_is_not_learned(saved):
     assert [finding.code for finding in dataset.findings] == []
 
 
-def test_parallel_tool_calls_are_accepted_and_said(saved):
-    assert [str(finding) for finding in load(saved(ASKED, ANSWER, parallel_tool_calls=False)).findings] == [
-        'faq.jsonl:1: "parallel_tool_calls" in 1 row is not used: calls are trained on as they stand.'
-    ]
+def test_parallel_tool_calls_need_no_word(saved):
+    assert [*load(saved(ASKED, ANSWER, parallel_tool_calls=False)).findings] == []
 
 
 def test_function_that_the_tools_lack_is_a_warning(saved):

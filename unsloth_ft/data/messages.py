@@ -135,7 +135,6 @@ class _Reader:
         if role in ROLES:
             return role
         if role in ALIASES:
-            self.count("role-alias", role)
             return ALIASES[role]
         near = nearest_role(role)
         setting = shlex.quote(f"data.roles.{role[:40]}={near}")
@@ -146,7 +145,7 @@ class _Reader:
 
     def _say_unused(self, item: Mapping[str, object], role: str, role_key: str, content_key: str | None) -> None:
         for key in _UNUSED_KEYS:
-            used = key in (role_key, content_key) or (key == "name" and role == "tool")  # the name of the function that was called
+            used = key in (role_key, content_key) or (key == "name" and role != "assistant")  # who speaks, or the function that was called
             if item.get(key) is not None and not used:
                 self.count("unused-key", key)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from xxhash import xxh3_64_intdigest
 
 from .findings import Finding
-from .messages import ALIASES
 from .wording import count
 
 MOST_KINDS = 1000  # of unknown rows that are told apart; a file of rows that are all different must not fill the memory
@@ -41,7 +40,7 @@ class SaidOnce:
             self._other_kinds = (first, number + rows)
 
     def counted(self, code: str, name: str, line: int) -> None:
-        """Something harmless, such as a role's other name."""
+        """Something harmless, such as a key that is not used."""
         first, number = self._counts.get((code, name), (line, 0))
         self._counts[code, name] = (first, number + 1)
 
@@ -86,10 +85,6 @@ class SaidOnce:
 
 def _harmless(file: str, code: str, name: str, line: int, number: int) -> Finding:
     messages = count(number, "message")
-    if code == "parallel-calls":
-        return Finding(file, line, "note", code, f'"{name}" in {count(number, "row")} is not used: calls are trained on as they stand.')
-    if code == "role-alias":
-        return Finding(file, line, "note", code, f'role "{name}" is read as {ALIASES[name]} ({messages}).')
     if code == "empty-system":
         return Finding(file, line, "note", code, f"{messages} of the system without text left out.")
     return Finding(file, line, "warning", code, f'"{name}" in {messages} is not used: every assistant message is trained on as it stands.')

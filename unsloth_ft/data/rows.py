@@ -79,8 +79,6 @@ def _row(
     elif chat:
         messages, more = messages_of(row, shape.name, columns, roles, lambda code, name: once.counted(code, name, line))
         tools = tools_of(row)
-        if "parallel_tool_calls" in row:
-            once.counted("parallel-calls", "parallel_tool_calls", line)
         problems += [*more, tools] if isinstance(tools, Problem) else [*more, *unknown_functions(messages, tools)]
     else:
         messages, more = _pair(row, shape)
