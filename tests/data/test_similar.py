@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.building import lines, qa
-from unsloth_ft.data import Conversation, Message, examine, groups, split
+from unsloth_ft.data import Conversation, Message, examine, groups, load, split
 from unsloth_ft.data.signatures import shingles, signatures
 from unsloth_ft.data.similar import linked
 
@@ -156,3 +156,16 @@ def test_one_question_with_other_tools_may_have_another_answer(tmp_path, monkeyp
     tools = [{"type": "function", "function": {"name": "set_alarm"}}]
     rows = [{**called("Wake me", "a1", time="seven"), "tools": tools}, qa("Wake me", "I can't.")]
     assert said(tmp_path, monkeypatch, *rows, code="contradiction") == []
+
+
+def test_rows_of_two_files_with_one_template_are_signed_alike(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    review = f"{templated(40)[3]['question']} and everything else on that evening was as good as we had hoped it would be when we booked"
+    alone, rows = [qa(f"What is {word}?", word) for word in WORDS], templated(40)
+    Path("a.jsonl").write_bytes(lines(qa(review, "positive"), *alone))
+    Path("b.jsonl").write_bytes(lines(*rows[:20], qa(f"{review} it.", "positive"), *rows[20:]))
+    found = [str(finding) for finding in examine(["a.jsonl", "b.jsonl"]).findings if finding.code == "near-duplicate"]
+    assert found == ["b.jsonl:21: nearly the same row as a.jsonl:1. Keep one of them, or it weighs more."]
+    dataset = load(["a.jsonl", "b.jsonl"])
+    group = groups(dataset.conversations)
+    assert group[0] == group[len(alone) + 1 + 20] == 0 and len(set(group)) == len(group) - 1

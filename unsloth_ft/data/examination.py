@@ -57,9 +57,10 @@ def examine(
     files = names(paths)
     held_out_files = names(eval_paths) if eval_paths else []
     reading = Reading([*files, *held_out_files], dict(columns), dict(roles), offline=offline, processes=processes)
+    reading.learn(range(len(files)))
     found = Collector()
-    training = reading.read(range(len(files)), found, take, learn=True)
-    held_out = reading.read(range(len(files), len(files) + len(held_out_files)), found, take_held_out, learn=False)
+    training = reading.read(range(len(files)), found, take)
+    held_out = reading.read(range(len(files), len(files) + len(held_out_files)), found, take_held_out)
     across = Across([*files, *held_out_files], reading.questions)
     rows = training.index.rows
     compared = across.within(rows)

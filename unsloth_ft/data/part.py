@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .checks import normalise
@@ -23,22 +25,20 @@ if TYPE_CHECKING:
 Take = Callable[[Conversation], None]
 LINE_BITS = 40  # of the number that says where a row is; the file's number stands above them
 SIGNED_AT_ONCE = 2000  # rows whose shingles are held
+LEARNED_ROWS = 2000  # of each file, that show what is a template's
+LEARNED_BYTES = 2**24  # of their words: eight bytes a word are held beside them
 ROW_FIELDS = ("place", "row", "asked", "answer", "question")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be read: a file, its number among the files, and how its rows are to be understood.
-
-    `common` are the shingles of a template, as far as they are known; `learn`: those of these rows are added to them.
-    """
+    """What is to be read: a file, its number among the files, and how its rows are to be understood; `common` are the shingles of a template."""
 
     path: str
     number: int
     columns: Mapping[str, str]
     roles: Mapping[str, str]
     common: np.ndarray | None = None
-    learn: bool = False
 
 
 @dataclass
@@ -51,7 +51,6 @@ class Part:
     survey: Survey = field(default_factory=Survey)
     once: SaidOnce = field(default_factory=lambda: SaidOnce(""))
     index: bytes = b""
-    common: np.ndarray | None = None
     unfinished: bool = False
 
 
@@ -95,7 +94,7 @@ def of_items(work: Work, items: Iterable[Record | Finding], take: Take | None = 
             take(item.conversation)
     part.rows = len(conversations)
     if conversations:
-        part.index, part.common = _index(work, conversations)
+        part.index = _index(work, conversations)
     return part
 
 
@@ -105,31 +104,49 @@ def _counted(items: Iterable[Record | Finding], part: Part) -> Iterator[Record |
         yield item
 
 
-def _index(work: Work, conversations: Sequence[Conversation]) -> tuple[bytes, np.ndarray | None]:
-    """The rows' records, and the shingles that count as a template's."""
+def _index(work: Work, conversations: Sequence[Conversation]) -> bytes:
+    """The rows' records."""
     import numpy as np
 
     index = np.empty(len(conversations), dtype=row_dtype())
     numbers = np.array([_numbers(conversation, work.number) for conversation in conversations], dtype=np.uint64)
     for place, name in enumerate(ROW_FIELDS):
         index[name] = numbers[:, place]
-    index["signature"], common = signed(conversations, work.common, learn=work.learn)
-    return index.tobytes(), common
+    index["signature"] = signed(conversations, work.common)
+    return index.tobytes()
 
 
-def signed(conversations: Sequence[Conversation], common: np.ndarray | None, *, learn: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """(signatures, a template's shingles): those that are known, and with `learn` those of these rows."""
+def learned(files: Iterable[Iterable[Conversation]]) -> np.ndarray | None:
+    """The shingles of templates: those that the first rows of one file share. One rule for the check and for the split."""
+    import numpy as np
+
+    from . import signatures
+
+    found = None
+    for conversations in files:
+        texts: list[bytes] = []
+        size = 0
+        for conversation in islice(conversations, LEARNED_ROWS):
+            texts += signatures.parts(conversation)
+            size += len(texts[-1]) + len(texts[-2])
+            if size > LEARNED_BYTES:
+                break
+        if texts:
+            new = signatures.common(signatures.shingles(texts))
+            found = new if found is None else np.union1d(found, new)
+    return found
+
+
+def signed(conversations: Sequence[Conversation], common: np.ndarray | None) -> np.ndarray:
+    """Signatures of what isn't a template's."""
     import numpy as np
 
     from . import signatures
 
     found = signatures.shingles([part for conversation in conversations for part in signatures.parts(conversation)])
-    if learn:
-        new = signatures.common(found)
-        common = new if common is None else np.union1d(common, new)
     found = found if common is None else signatures.without(found, common)
     salts = np.array([salt for conversation in conversations for salt in (0, _system_hash(conversation))], dtype=np.uint64)
-    return signatures.signatures(signatures.salted(found, salts)), common
+    return signatures.signatures(signatures.salted(found, salts))
 
 
 def _system_hash(conversation: Conversation) -> int:
@@ -143,17 +160,26 @@ def _system(conversation: Conversation) -> str:
 
 
 def signed_all(conversations: Sequence[Conversation]) -> np.ndarray:
-    """Signatures of rows that are held, a part at a time."""
+    """Signatures of rows that are held, a part at a time; the rows of a file stand together."""
     import numpy as np
 
     from .signatures import PERMUTATIONS
 
     found = [np.zeros((0, 2 * PERMUTATIONS), dtype=np.uint16)]
-    common = None
-    for start in range(0, len(conversations), SIGNED_AT_ONCE):
-        part, common = signed(conversations[start : start + SIGNED_AT_ONCE], common, learn=not start)
-        found.append(part)
+    common = learned(map(conversations.__getitem__, _first_rows(conversations)))
+    found += (signed(conversations[start : start + SIGNED_AT_ONCE], common) for start in range(0, len(conversations), SIGNED_AT_ONCE))
     return np.concatenate(found)
+
+
+def _first_rows(conversations: Sequence[Conversation]) -> Iterator[slice]:
+    """Of each file, without a look at its other rows."""
+    start = 0
+    while start < len(conversations):
+        file = conversations[start].file
+        behind = range(start, len(conversations))
+        end = start + bisect_left(behind, True, key=lambda place: conversations[place].file != file)  # noqa: B023  called here
+        yield slice(start, min(end, start + LEARNED_ROWS))
+        start = end
 
 
 def _numbers(conversation: Conversation, file: int) -> tuple[int, ...]:

@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from ..errors import MachineError
 from .across import Place
 from .chunks import Cut, chunks, cuts, rest
+from .conversation import Conversation
 from .dataset import FileFacts
 from .findings import Collector, Finding
 from .once import SaidOnce
-from .part import Part, Take, Work, of_cut
+from .part import LEARNED_ROWS, Part, Take, Work, learned, of_cut
 from .paths import given_twice
 from .rows import rows
 from .similar import Index
@@ -55,9 +55,21 @@ class Reading:
         self._offline = offline
         self._processes = processes
         self._common: np.ndarray | None = None
+        self._sources = [Source(path, offline) for path in paths]
 
-    def read(self, numbers: Iterable[int], found: Collector, take: Take | None, *, learn: bool) -> Side:
-        """The files of these numbers. What is said of them goes to `found`. `learn`: what a template's shingles are is learned from them."""
+    def learn(self, numbers: Iterable[int]) -> None:
+        """What a template's shingles are, from the first rows of these files: before any row is signed, so that all are signed alike."""
+        self._common = learned(self._first_rows(number) for number in numbers)
+
+    def _first_rows(self, number: int) -> Iterator[Conversation]:
+        path = self._paths[number]
+        records = self._sources[number].first(2 * LEARNED_ROWS)  # with mistakes, of which a file may have no end
+        for item in rows(path, records, columns=self._columns, roles=self._roles, once=SaidOnce(path)):
+            if not isinstance(item, Finding):
+                yield item.conversation
+
+    def read(self, numbers: Iterable[int], found: Collector, take: Take | None) -> Side:
+        """The files of these numbers. What is said of them goes to `found`."""
         side = Side()
         numbers = tuple(numbers)
         twice = given_twice([self._paths[number] for number in numbers])
@@ -66,8 +78,8 @@ class Reading:
             if place in twice:
                 found.add(Finding(path, None, "error", "given-twice", twice[place]))
                 continue
-            work = Work(path, number, self._columns, self._roles, self._common, learn)
-            self._read(work, Source(path, self._offline), side, found, take)
+            work = Work(path, number, self._columns, self._roles, self._common)
+            self._read(work, self._sources[number], side, found, take)
         return side
 
     def questions(self, places: Iterable[Place]) -> Mapping[Place, str]:
@@ -104,16 +116,10 @@ class Reading:
     def _parts(self, work: Work, source: Source, take: Take | None) -> Iterator[Part]:
         """The file's parts, each read once, in order."""
         whole = cuts(source.records(lines=chunks))
-        first = next(whole, None)
-        if first is None:
-            return
-        part = of_cut(work, first, take)  # here, since the others need what it shows of templates
-        self._common = self._common if part.common is None else part.common
-        work = replace(work, common=self._common, learn=False)
         shared = take is None and self._processes > 1 and source.size > ALONE_BYTES
-        others = _shared(work, whole, self._processes) if shared else ((cut, of_cut(work, cut, take)) for cut in whole)
-        with closing(others):
-            for cut, part in chain([(first, part)], others):
+        parts = _shared(work, whole, self._processes) if shared else ((cut, of_cut(work, cut, take)) for cut in whole)
+        with closing(parts):
+            for cut, part in parts:
                 if part.unfinished:
                     yield from (of_cut(work, behind, take) for behind in cuts(source.records(lines=rest(cut))))
                     return

@@ -25,7 +25,9 @@ def crossing(path: str, *, near_duplicates: bool, contradictions: bool) -> dict[
     """
     import numpy as np
 
-    rows = Reading([path], {}, {}, offline=True, processes=1).read([0], Collector(), None, learn=True).index.rows
+    reading = Reading([path], {}, {}, offline=True, processes=1)
+    reading.learn([0])
+    rows = reading.read([0], Collector(), None).index.rows
     everything = {"most": len(rows), "others": len(rows)}
     found: dict[int, Crossing] = {}
     if near_duplicates:

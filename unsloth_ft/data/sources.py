@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from . import files, hub
@@ -13,6 +14,8 @@ from .dataset import FileFacts
 from .findings import Finding
 from .jsonfiles import Record, decoded, json_lines, record
 from .streams import Lines
+
+HELD_BYTES = 2**27  # of the first records of a dataset of the hub
 
 
 class Source:
@@ -23,6 +26,7 @@ class Source:
         self._offline = offline
         self._digest = hashlib.sha256()
         self._bytes = 0
+        self._begun: Iterator[Record | Finding] | None = None
 
     @property
     def size(self) -> int:
@@ -33,11 +37,29 @@ class Source:
         """Said of a source that has neither rows nor mistakes."""
         return files.no_rows(self._path)
 
+    def first(self, number: int) -> Iterator[Record | Finding]:
+        """What `records` begins with, which gives it again. A dataset of the hub is asked for once all the same."""
+        if not hub.is_hub(self._path):
+            yield from islice(files.records(self._path), number)
+            return
+        begun = self._of_hub()
+        held: list[Record | Finding] = []
+        for item in islice(begun, number):
+            held.append(item)
+            if self._bytes > HELD_BYTES:
+                break
+        self._begun = chain(held, begun)
+        yield from held
+
     def records(self, *, lines: files.ReadLines = json_lines) -> Iterator[Any]:
         """Every record and every mistake, once; of a file of JSON Lines what `lines` gives for its path and its stream."""
         if not hub.is_hub(self._path):
             yield from files.records(self._path, lines=lines)
             return
+        begun, self._begun = self._begun or self._of_hub(), None
+        yield from begun
+
+    def _of_hub(self) -> Iterator[Record | Finding]:
         for record in hub.records(self._path, offline=self._offline):
             if isinstance(record, Finding):
                 yield record
