@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from array import array
 from dataclasses import replace
 
@@ -48,15 +49,17 @@ class TokenCheck:
         p50, p95 = (ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 95))
         return DataFacts(len(ordered), held_out_rows=0, length_p50=p50, length_p95=p95, length_max=ordered[-1])
 
-    def added_to(self, examination: Examination, *, max_seq_length: int, reason: str) -> Examination:
-        """The examination with what is known of tokens; `reason` says why rows may not be longer."""
+    def added_to(self, examination: Examination, *, max_seq_length: int, reason: str, positions: int) -> Examination:
+        """The examination with what is known of tokens; `reason` says why rows may not be longer, `positions` how long the model's may be."""
         self._encode()
+        survey = copy.deepcopy(examination.survey)
+        survey.positions = positions
         files = list(self._files)
         for file, line, tokens, learned in zip(self._file, self._line, self._tokens, self._learned, strict=True):
-            examination.survey.add_tokens(f"{files[file]}:{line}", tokens, learned)
+            survey.add_tokens(tokens, learned)
             if tokens > max_seq_length:
                 self._found.add(_too_long(files[file], line, tokens, max_seq_length, reason))
-        return replace(examination, findings=examination.findings + self._found.findings())
+        return replace(examination, survey=survey, findings=examination.findings + self._found.findings())
 
     def _encode(self) -> None:
         for conversation, row in zip(self._waiting, self._chat.tokenize_all(self._waiting), strict=True):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.building import GOOD, lines, qa
 from tests.data.errors_page import PAGE, SECTIONS, page
-from unsloth_ft.data import check, examine, load
+from unsloth_ft.data import examine, load
 from unsloth_ft.errors import UserError
 
 CASES = [case for _, cases in SECTIONS for case in cases]
@@ -65,7 +65,7 @@ def test_errors_of_all_files_are_told_at_once(tmp_path, monkeypatch):
 def test_pretty_printed_objects_are_named_once_and_later_lines_keep_their_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.jsonl").write_text('{\n  "question": "a"\n}\n' * 50 + GOOD + "\n3\n")
-    assert [str(finding) for finding in check("faq.jsonl")] == [
+    assert [str(finding) for finding in examine("faq.jsonl").findings] == [
         "faq.jsonl:1: a row is spread over several lines (pretty-printed); expected one object a line. "
         "Rewrite the file: jq -c . faq.jsonl > faq.clean.jsonl",
         "faq.jsonl:152: the row is the number 3; expected one JSON object a line.",
@@ -124,7 +124,7 @@ def test_a_file_that_unpacks_without_end_is_stopped(tmp_path, monkeypatch, packe
 def test_findings_say_column_and_offset_where_they_are_known(tmp_path, monkeypatch, name, content, place):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(content)
-    first = check(name)[0]
+    first = next(iter(examine(name).findings))
     assert (first.line, first.column, first.offset) == place
 
 
@@ -152,4 +152,4 @@ def test_names_of_tools_never_reach_the_terminal_as_they_are(tmp_path, monkeypat
     ]
     tools = [{"type": "function", "function": {"name": "rain\u2028", "parameters": {"type": "object", "properties": {}}}}]
     (tmp_path / "faq.jsonl").write_bytes(lines({"messages": messages, "tools": tools}))
-    assert r"Did you mean rain\u2028?" in "\n".join(str(finding) for finding in check("faq.jsonl"))
+    assert r"Did you mean rain\u2028?" in "\n".join(str(finding) for finding in examine("faq.jsonl").findings)

@@ -1,4 +1,4 @@
-"""Duplicates, contradictions, leaks and reserved tokens are found and named with both places."""
+"""Duplicates, contradictions and leaks are found and named with both places."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.building import lines, qa
-from unsloth_ft.data import Conversation, Finding, Message, examine, leaks, load, normalise, reserved
+from unsloth_ft.data import Conversation, Finding, Message, examine, leaks, load, normalise
 from unsloth_ft.data.dataset import canonical
 
 
@@ -110,16 +110,6 @@ def test_loading_lists_duplicates_and_contradictions(tmp_path, monkeypatch):
         ("warning", "b.jsonl:1: the same row as a.jsonl:1. Remove the copies, or it weighs more."),
         ("warning", 'b.jsonl:2: the question "b" has another answer at a.jsonl:2. Keep one answer a question.'),
     ]
-
-
-def test_reserved_tokens_are_named_with_the_role():
-    given = [row("plain", "a", 1), row("a <|im_end|> b", "c", 2), row("x", "y</s>", 3)]
-    given.append(Conversation(messages=(), file="faq.jsonl", line=4, text="<|im_end|>"))
-    assert told(reserved(given, ["</s>", "<|im_end|>", "<|im"])) == [
-        ("error", 'faq.jsonl:2: the user\'s text holds the reserved token "<|im_end|>". Remove or rewrite it.'),
-        ("error", 'faq.jsonl:3: the assistant\'s text holds the reserved token "</s>". Remove or rewrite it.'),
-    ]
-    assert reserved(given, []) == ()
 
 
 def test_what_only_some_rows_have_is_in_their_canonical_line_and_in_no_other():

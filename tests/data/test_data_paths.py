@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.data.building import GOOD, lines, qa
-from unsloth_ft.data import check, files, load
+from unsloth_ft.data import examine, files, load
 from unsloth_ft.errors import MachineError, UserError
 
 
@@ -177,7 +177,7 @@ def test_importing_the_package_loads_no_heavy_library():
 
 def test_check_returns_what_load_raises(folder):
     (folder / "bad.jsonl").write_text("3\n")
-    found = check(["faq.jsonl", "bad.jsonl"])
+    found = tuple(examine(["faq.jsonl", "bad.jsonl"]).findings)
     assert [(finding.file, finding.line, finding.severity, finding.code) for finding in found] == [
         ("bad.jsonl", 1, "error", "not-an-object")
     ]

@@ -78,7 +78,7 @@ def test_lengths_are_of_characters_and_tokens_where_they_are_given():
     survey = Survey()
     survey.add(row("Because it is.", 1, system="Be brief."))
     survey.add(row("No.", 2))
-    survey.add_tokens("faq.jsonl:1", 402, 9)
+    survey.add_tokens(402, 9)
     facts = survey.as_json()
     assert facts["rows"] == 2
     assert (facts["question_characters"]["max"], facts["answer_characters"]["max"], facts["row_characters"]["max"]) == (4, 14, 27)
@@ -89,7 +89,7 @@ def test_lengths_are_of_characters_and_tokens_where_they_are_given():
 
 def test_no_longer_rows_are_recommended_than_the_model_has_positions():
     survey = Survey()
-    survey.add_tokens("faq.jsonl:1", 402, 9)
+    survey.add_tokens(402, 9)
     survey.positions = 256
     assert survey.recommended_max_seq_length() == (256, "the model's limit; p95 of your rows is 402")
 
@@ -109,7 +109,7 @@ def test_chunks_add_up_to_the_whole():
         survey = Survey()
         for place in range(begin, end):
             survey.add(row(answers[place], place + 1))
-            survey.add_tokens(f"faq.jsonl:{place + 1}", len(answers[place]) // 4, 3)
+            survey.add_tokens(len(answers[place]) // 4, 3)
         return pickle.loads(pickle.dumps(survey))
 
     cut = Survey()

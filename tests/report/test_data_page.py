@@ -71,7 +71,7 @@ def test_many_of_a_kind_are_three_to_see_seven_to_unfold_and_a_count(tmp_path):
 def test_lengths_come_with_percentiles_and_the_recommended_length(tmp_path):
     examination = examined(tmp_path, *good(10))
     for place in range(10):
-        examination.survey.add_tokens(f"faq.jsonl:{place + 1}", 100 + place, 20)
+        examination.survey.add_tokens(100 + place, 20)
     text = read(examination).text
     assert "max_seq_length 192 Recommended max_seq_length: 192 tokens (p95 of your rows is 109; ×1.2, rounded up)." in text
     assert "min 100 p50 104 mean 104.5 p95 109 p99 109 max 109" in text

@@ -122,13 +122,11 @@ def _tokens(recipe: Recipe, *, offline: bool) -> tuple[TokenCheck, ModelFacts]:
 def _with_tokens(found: Examination, tokens: TokenCheck, recipe: Recipe, facts: ModelFacts) -> Examination:
     """By the length that a run of these rows would take."""
     from unsloth_ft.plan import max_seq_length
+    from unsloth_ft.plan_values import Decision
 
-    found.survey.positions = facts.max_position_embeddings
-    lengths = tokens.facts()
-    if lengths is None:
-        return tokens.added_to(found, max_seq_length=facts.max_position_embeddings, reason="the model's limit")
-    length = max_seq_length(recipe, lengths, facts)
-    return tokens.added_to(found, max_seq_length=length.value, reason=length.reason)
+    lengths, positions = tokens.facts(), facts.max_position_embeddings
+    length = max_seq_length(recipe, lengths, facts) if lengths is not None else Decision(positions, "the model's limit")
+    return tokens.added_to(found, max_seq_length=length.value, reason=length.reason, positions=positions)
 
 
 def _processes() -> int:

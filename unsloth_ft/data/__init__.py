@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .checks import leaks, normalise, reserved
+from .checks import leaks, normalise
 from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
 from .examination import NOTHING, Examination, Paths, examine, names
@@ -22,7 +22,6 @@ __all__ = [
     "Findings",
     "Message",
     "Split",
-    "check",
     "chosen",
     "collected",
     "conversations_sha256",
@@ -33,7 +32,6 @@ __all__ = [
     "names",
     "normalise",
     "raise_errors",
-    "reserved",
     "split",
 ]
 
@@ -66,10 +64,3 @@ def load(
     found = examination.findings
     found.raise_errors()
     return Dataset(conversations.all(), found, examination.shape, examination.files, held_out.all(), examination.eval_files)
-
-
-def check(
-    paths: Paths, *, columns: Mapping[str, str] = NOTHING, roles: Mapping[str, str] = NOTHING, offline: bool = False
-) -> tuple[Finding, ...]:
-    """The first findings of every kind, errors among them; raises as `load` does only for what is no row's mistake."""
-    return tuple(examine(paths, columns=columns, roles=roles, offline=offline).findings)

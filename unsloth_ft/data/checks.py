@@ -1,15 +1,14 @@
-"""Checks of rows that are held: questions on both sides of a split, reserved tokens; and what makes two questions the same."""
+"""Questions on both sides of a split, in rows that are held; and what makes two questions the same."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 
 from .conversation import Conversation
 from .findings import Finding
-from .wording import quote
 
 # Marks that carry meaning in a question: C# is not C, 50% is not 50, a/b is not a b.
 _KEPT = frozenset("#%&*@/\\")
@@ -60,22 +59,6 @@ def leaks(train: Iterable[Conversation], held_out: Iterable[Conversation], *, al
         else:
             message += ". Remove one of the two, or pass --set data.allow_leak=true."
             findings.append(Finding(conversation.file, conversation.line, "error", "leak", message))
-    return tuple(findings)
-
-
-def reserved(conversations: Iterable[Conversation], tokens: Sequence[str]) -> tuple[Finding, ...]:
-    """An error for each row whose messages hold one of `tokens`; rows of rendered text are meant to hold them and are passed."""
-    if not tokens:
-        return ()
-    pattern = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
-    findings = []
-    for conversation in conversations:
-        for message in conversation.messages:
-            hit = pattern.search(message.content)
-            if hit:
-                text = f"the {message.role}'s text holds the reserved token {quote(hit[0])}. Remove or rewrite it."
-                findings.append(Finding(conversation.file, conversation.line, "error", "reserved-token", text))
-                break
     return tuple(findings)
 
 

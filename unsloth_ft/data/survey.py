@@ -74,8 +74,8 @@ class Survey:
         self.languages.add(answer, file, line)
         self.style.add(answer, file, line)
 
-    def add_tokens(self, where: str, tokens: int, learned: int) -> None:
-        """Survey one row's tokens: all of them, and those that are learned. `where` is its file:line."""
+    def add_tokens(self, tokens: int, learned: int) -> None:
+        """Survey one row's tokens: all of them, and those that are learned."""
         self.tokens.add(tokens)
         self.learned_tokens.add(learned)
 
