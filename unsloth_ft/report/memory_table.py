@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +11,10 @@ from rich.text import Text
 from unsloth_ft.hardware import GIB
 from unsloth_ft.memory_values import EVALUATION, TRAINING
 from unsloth_ft.plan_memory import Fitting
-from unsloth_ft.probe import Probe
 from unsloth_ft.report.wording import duration
+
+if TYPE_CHECKING:
+    from unsloth_ft.probe import Probe
 
 BAR_CELLS = 40
 BLOCKS, PLAIN = ("█", "░"), ("#", ".")
