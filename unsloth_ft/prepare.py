@@ -9,9 +9,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unsloth_ft import backends, base_model, cards, catalog, data, hardware, token_store, xray
+from unsloth_ft import backends, base_model, cards, catalog, data, hardware
 from unsloth_ft import measured as measured_here
 from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
@@ -22,7 +22,10 @@ from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.plan import DataFacts, Decision, Plan, max_seq_length, resolve
 from unsloth_ft.recipe import Recipe
-from unsloth_ft.token_rows import Rows
+
+if TYPE_CHECKING:
+    from unsloth_ft.token_rows import Rows
+    from unsloth_ft.xray import XRay
 
 # What two runs must have in common beyond the recipe: the decisions that make the losses what they are.
 DECIDING = (
@@ -69,7 +72,7 @@ class Prepared:
     rows: Rows
     held_out_rows: Rows
     facts: DataFacts
-    xray: xray.XRay
+    xray: XRay
     plan: Plan
     backend: Backend | None
     warnings: tuple[str, ...]
@@ -136,6 +139,8 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
     run which goes on was planned with, so that its plan stays what it was; None: all that were measured on this machine.
     Raises UserError for whatever is wrong with recipe, data or model, MachineError for the machine.
     """
+    from unsloth_ft import token_store, xray  # numpy with them, which a plan for a card without data does without
+
     if request.offline:
         go_offline()
     recipe = request.recipe.recipe
@@ -311,7 +316,7 @@ def _mixed(
     return tuple(found), [*warnings, *leaks.of("warning").lines]
 
 
-def _warnings(seen: xray.XRay, which: str) -> list[str]:
+def _warnings(seen: XRay, which: str) -> list[str]:
     found = []
     if seen.cut:
         found.append(f"{len(seen.cut)} {which} rows are longer than max_seq_length and were cut behind a whole answer: {_some(seen.cut)}")
