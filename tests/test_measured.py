@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from unsloth_ft import measured
 from unsloth_ft.measured import Measured
 from unsloth_ft.memory import estimate
 from unsloth_ft.memory_values import EVALUATION, TRAINING, Batch, Work
+from unsloth_ft.outlook import measured_rate, remember_rate
 from unsloth_ft.plan import resolve
 from unsloth_ft.plan_memory import cost
 
@@ -63,6 +65,32 @@ def test_the_newest_64_are_kept():
     assert kept == list(range(64 + 6, 64 + 70))
 
 
+def test_another_version_of_the_backend_measures_anew(monkeypatch: pytest.MonkeyPatch):
+    measured.remember(of(on_cpu(8, 128), 1.2), CPU)
+    monkeypatch.setattr(measured, "_version", lambda package: "0.20.0" if package == "peft" else "2.11.0")
+    assert measured.known(CPU, "fused") == []
+    assert [measured.machine_key(CPU, name) for name in ("fused", "unsloth")] == [
+        "EPYC 9V74, 2 cores; fused; peft 0.20.0; torch 2.11.0", "EPYC 9V74, 2 cores; unsloth; unsloth 2.11.0; torch 2.11.0",
+    ]  # fmt: skip
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_run(cache: Path):
+    cache.write_text("a file", encoding="utf-8")
+    says = (
+        "what was measured here is not kept for later plans: $UNSLOTH_FT_CACHE or ~/.cache/unsloth-ft can't be written (File exists). "
+        "Set UNSLOTH_FT_CACHE to a folder that can be."
+    )
+    assert measured.remember(of(on_cpu(8, 128), 1.2), CPU) == (says,)
+    assert remember_rate("a", 1.0) == (says,)
+    assert (measured.known(CPU, "fused"), measured_rate("a")) == ([], None)
+
+
+def test_processes_that_measure_at_once_all_keep_what_they_measured(cache: Path):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda tokens: measured.remember(of(on_cpu(1, 64 + tokens), 1.0), CPU), range(40)))
+    assert sorted(entry["work"]["training"]["longest"] for entry in measured.known(CPU, "fused")) == list(range(64, 104))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2, "peaks": {}}', '{"format": 1, "peaks": []}', '{"format": 1}'])
 def test_a_damaged_file_is_none_and_is_written_anew(text: str, cache: Path):
     cache.mkdir()
@@ -76,6 +104,7 @@ def test_an_entry_of_another_version_is_left_out():
     good = of(on_cpu(8, 128), 1.2).as_json()
     bad = [
         {}, {"work": good["work"]}, good | {"peaks": {TRAINING: "much"}}, good | {"peaks": {TRAINING: 0}}, good | {"peaks": []},
+        good | {"peaks": {TRAINING: float("inf")}},
         good | {"work": good["work"] | {"colour": "blue"}}, good | {"work": good["work"] | {"r": "many"}},
     ]  # fmt: skip
     assert measured.corrections(bad) == ()

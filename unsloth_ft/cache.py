@@ -13,3 +13,11 @@ def folder() -> Path:
         return Path(named)
     # The XDG specification has a relative path ignored.
     return (Path(shared) if shared and os.path.isabs(shared) else Path.home() / ".cache") / "unsloth-ft"
+
+
+def not_kept(what: str, error: OSError) -> str:
+    """A warning for what can't be written there."""
+    return (
+        f"{what}: $UNSLOTH_FT_CACHE or ~/.cache/unsloth-ft can't be written ({error.strerror or error}). "
+        "Set UNSLOTH_FT_CACHE to a folder that can be."
+    )

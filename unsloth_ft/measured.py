@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import cache
+from unsloth_ft import cache, measured_files
 from unsloth_ft.hardware import GIB, Hardware
 from unsloth_ft.memory import estimate
 from unsloth_ft.memory_correction import CORRECTED, Correction, Point, kind, point
 from unsloth_ft.memory_values import TRAINING, Batch, Work
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.plan import Plan
-from unsloth_ft.record import write_atomically
 
 FORMAT = 1
 MOST = 64  # points a machine and backend; the newest are kept
@@ -61,31 +60,42 @@ def is_on() -> bool:
 
 
 def machine_key(hardware: Hardware, backend: str) -> str:
-    """What peaks are alike on: the machine, the backend, and torch's version."""
+    """What peaks are alike on: the machine, the backend, its version and torch's."""
     gpu = hardware.gpu
     where = f"{gpu.name}, {gpu.memory_bytes / GIB:.0f} GiB" if gpu else f"{hardware.cpu_name}, {hardware.cpu_count} cores"
-    return f"{where}; {backend}; torch {_version('torch')}"
+    package = "unsloth" if backend == "unsloth" else "peft"  # `fused` is our layers in a model of PEFT's
+    return f"{where}; {backend}; {package} {_version(package)}; torch {_version('torch')}"
 
 
 def known(hardware: Hardware, backend: str) -> list[dict[str, Any]]:
     """The measurements of this machine and backend as they are kept; none where the file is missing or damaged."""
-    found = _read().get(machine_key(hardware, backend), []) if is_on() else []
+    return _entries(_peaks(measured_files.read(file())), machine_key(hardware, backend)) if is_on() else []
+
+
+def _entries(peaks: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = peaks.get(key, [])
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
-def remember(measured: Measured, hardware: Hardware) -> None:
-    """Keeps it; a measurement of the same work by the same source gives way to it."""
+def remember(measured: Measured, hardware: Hardware) -> tuple[str, ...]:
+    """Keeps it; a measurement of the same work by the same source gives way to it. A warning where it can't be kept."""
     if not is_on():
-        return
+        return ()
     told, key = measured.as_json(), machine_key(hardware, measured.work.backend)
-    others = [entry for entry in known(hardware, measured.work.backend) if (entry.get("work"), entry.get("source")) != _as_read(told)]
-    write_atomically(file(), json.dumps({"format": FORMAT, "peaks": _read() | {key: [*others, told][-MOST:]}}, indent=1) + "\n")
+
+    def added(content: Any) -> dict[str, Any]:
+        peaks = _peaks(content)
+        others = [entry for entry in _entries(peaks, key) if (entry.get("work"), entry.get("source")) != _as_read(told)]
+        return {"format": FORMAT, "peaks": peaks | {key: [*others, told][-MOST:]}}
+
+    return measured_files.rewrite(file(), added)
 
 
-def remember_training(plan: Plan, hardware: Hardware, peak: int) -> None:
+def remember_training(plan: Plan, hardware: Hardware, peak: int) -> tuple[str, ...]:
     """Keeps a run's peak; 0: it had no step left to do."""
-    if peak and plan.fitting is not None:
-        remember(Measured(plan.fitting.work, {TRAINING: peak}, "run"), hardware)
+    if not peak or plan.fitting is None:
+        return ()
+    return remember(Measured(plan.fitting.work, {TRAINING: peak}, "run"), hardware)
 
 
 def corrections(entries: Iterable[Mapping[str, Any]]) -> tuple[Correction, ...]:
@@ -119,7 +129,7 @@ def _readable(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Measured, 
         try:
             found = Measured.of(entry)
             points = _points(found)
-        except (KeyError, TypeError, ValueError, AttributeError):  # another version's, or damaged
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):  # another version's, or damaged
             continue
         yield found, points
 
@@ -134,12 +144,8 @@ def _points(measured: Measured) -> dict[str, Point]:
     return found
 
 
-def _read() -> dict[str, Any]:
-    """Machine and backend -> measurements."""
-    try:
-        told = json.loads(file().read_text(encoding="utf-8")) if file().is_file() else {}
-    except (ValueError, OSError):
-        return {}
+def _peaks(told: Any) -> dict[str, Any]:
+    """Machine and backend -> measurements, of the file's content."""
     peaks = told.get("peaks") if isinstance(told, dict) and told.get("format") == FORMAT else None
     return peaks if isinstance(peaks, dict) else {}
 

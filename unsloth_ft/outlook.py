@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import cache
+from unsloth_ft import cache, measured_files
 from unsloth_ft.flops import model_flops
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.memory import ADAPTER_BYTES, host_bytes
@@ -146,22 +145,11 @@ def rate_key(work: Work, hardware: Hardware) -> str:
 
 def measured_rate(key: str) -> float | None:
     """Operations a second of a step, as a probe measured it; None: none did. A damaged file is none."""
-    file = rates_file()
-    try:
-        rate = json.loads(file.read_text(encoding="utf-8")).get(key) if file.is_file() else None
-    except (ValueError, AttributeError):
-        return None
+    known = measured_files.read(rates_file())
+    rate = known.get(key) if isinstance(known, dict) else None
     return rate if isinstance(rate, float) and rate > 0 else None
 
 
-def remember_rate(key: str, rate: float) -> None:
-    """Keeps it for later plans."""
-    from unsloth_ft.record import write_atomically
-
-    file = rates_file()
-    try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError:
-        known = {}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps((known if isinstance(known, dict) else {}) | {key: rate}, indent=1) + "\n")
+def remember_rate(key: str, rate: float) -> tuple[str, ...]:
+    """Keeps it for later plans; a warning where it can't be kept."""
+    return measured_files.rewrite(rates_file(), lambda known: (known if isinstance(known, dict) else {}) | {key: rate})

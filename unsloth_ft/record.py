@@ -249,6 +249,17 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises MachineError when the disk is full; the old file is untouched then.
     """
+    try:
+        replace_text(path, text)
+    except OSError as error:
+        size = len(text.encode(errors="backslashreplace"))
+        raise MachineError(
+            f"{path.name}: can't be written ({error.strerror}); {size:,} bytes are needed. Free some space and run the same command again."
+        ) from None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """As `write_atomically`. Raises OSError where it can't be written."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,13 +271,10 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
         sync(path.parent)
-    except OSError as error:
+    except OSError:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        size = len(text.encode(errors="backslashreplace"))
-        raise MachineError(
-            f"{path.name}: can't be written ({error.strerror}); {size:,} bytes are needed. Free some space and run the same command again."
-        ) from None
+        raise
 
 
 def write_lines(path: Path, values: Iterable[Any], *, folders: Sequence[str] = ()) -> None:

@@ -88,10 +88,10 @@ def tuned_model(prepared: Prepared, directory: RunDirectory, console: Console, *
         console=console,
         began=began,
     )
-    remember_training(plan, prepared.hardware, training.peak_allocated_bytes)
     save_adapter(model, prepared.chat, prepared.base.model, directory)
     directory.update(training=training.as_json())
     terminal.show_training(training, console)
+    terminal.show_warnings(remember_training(plan, prepared.hardware, training.peak_allocated_bytes), console)
     return model
 
 

@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -37,6 +38,7 @@ KEPT_FROM = 2_000  # rows; fewer are tokenized in half a second, which no file i
 LARGEST_BYTES = 4 * 2**30  # of all kept files together: 7 million rows of 130 tokens
 ABANDONED_SECONDS = 24 * 3600  # a temporary file this old has nobody who writes it
 SHOWN_MISTAKES = 10
+TOKENS_TOGETHER = 2**22  # of a batch, 16 MB, however few rows they are; its places are counted in 31 bits
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,21 @@ def folder() -> Path:
 
 
 def _batches(found: Iterable[Tokenized | UserError], total: int) -> Iterator[pyarrow.RecordBatch]:
-    """The rows, TOGETHER at a time. Raises UserError when there were mistakes, of which all are counted."""
+    """The rows, TOGETHER at a time, or fewer where they are long. Raises UserError when there were mistakes, of which all are counted."""
     rows: list[Tokenized] = []
     shown: list[str] = []
-    mistakes = 0
+    mistakes = tokens = 0
     for one in found:
         if isinstance(one, UserError):
             mistakes += 1
             shown += [str(one)] if mistakes <= SHOWN_MISTAKES else []
         elif not mistakes:
             rows.append(one)
-        if len(rows) == TOGETHER:
+            tokens += len(one.ids)
+        if len(rows) == TOGETHER or tokens > TOKENS_TOGETHER:
             yield record_batch(rows)
             rows.clear()
+            tokens = 0
     if mistakes:
         said = f"\n{mistakes:,} of {total:,} rows can't be trained on" if mistakes > 1 else ""
         said += f"; the first {SHOWN_MISTAKES} are listed." if mistakes > SHOWN_MISTAKES else "." if said else ""
@@ -132,19 +136,19 @@ def _kept(name: str, write: Callable[[BinaryIO], None]) -> tuple[Batches, tuple[
         file = _whole(name) or _made(name, write)
         return _read(pyarrow.memory_map(os.fspath(file))), ()
     except OSError as error:  # the folder can't be made or written, the disk is full, or another process removed the file just now
-        why = error.strerror or str(error)
-        warning = (
-            f"tokenized rows are not kept for the next time: $UNSLOTH_FT_CACHE or ~/.cache/unsloth-ft can't be written ({why}). "
-            "Set UNSLOTH_FT_CACHE to a folder that can be."
-        )
-        return _in_memory(write), (warning,)
+        return _in_memory(write), (cache.not_kept("tokenized rows are not kept for the next time", error),)
 
 
 def _whole(name: str) -> Path | None:
     """The kept file, if it is what its name says; damaged ones are removed."""
     for file in sorted(folder().glob(f"{name}-*.arrow")):
-        if fingerprint(os.fspath(file))[0] == file.stem.partition("-")[2]:
-            os.utime(file)  # used last: removed last
+        try:
+            found = fingerprint(os.fspath(file))[0]
+        except FileNotFoundError:  # another process made room
+            continue
+        if found == file.stem.partition("-")[2]:
+            with suppress(OSError):  # another user's; it is whole all the same
+                os.utime(file)  # used last: removed last
             return file
         file.unlink(missing_ok=True)
     return None
@@ -161,14 +165,18 @@ def _made(name: str, write: Callable[[BinaryIO], None]) -> Path:
         os.replace(temporary, file)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    _make_room(file)
+    with suppress(OSError):  # the new file is there, whatever becomes of the old ones
+        _make_room(file)
     return file
 
 
 def _make_room(newest: Path) -> None:
     """Removes what was used longest ago, until the files come to LARGEST_BYTES, and what nobody will finish."""
     room = LARGEST_BYTES
-    files = [(file.stat(), file) for file in folder().iterdir()]
+    files = []
+    for file in folder().iterdir():
+        with suppress(FileNotFoundError):  # another process's, which has it no longer
+            files.append((file.stat(), file))
     for status, file in sorted(files, key=lambda one: -one[0].st_mtime):
         room -= status.st_size
         abandoned = file.suffix == ".part" and status.st_mtime < time.time() - ABANDONED_SECONDS

@@ -141,33 +141,34 @@ def _plan(inputs: dict[str, Any], wanted: tuple, out: str | None, *, probe: bool
     directory.refuse_unusable()
     prepared = prepare.prepare(request, activate=False)
     stages = preflight(wanted, prepared.base, prepared.chat, directory, prepared.hardware, dtype=prepared.plan.dtype.value)
-    measured = _probed(prepared) if probe else None
+    measured, warnings = _probed(prepared) if probe else (None, ())
     memory = memory_record(prepared.recipe, prepared.plan, prepared.hardware, tokens_a_row=prepared.xray.tokens_a_row)
     if as_json:
         shown = {"plan": prepared.plan.as_json(), "memory": memory}
         shown |= {"data": prepare.data_record(prepared), "exports": [asdict(stage) for stage in stages]}
         shown |= {"probe": asdict(measured)} if measured else {}
-        options.print_json({**shown, "warnings": list(prepared.warnings)})
+        options.print_json({**shown, "warnings": [*prepared.warnings, *warnings]})
         return
     console = options.stdout()
     terminal.show_plan(prepared, console)
     show_memory(memory, console)
     if measured:
         show_probe(prepared.plan.fitting, measured, console)
+    terminal.show_warnings(warnings, console)
     terminal.show_stages(stages, prepared.hardware, directory, console)
 
 
-def _probed(prepared: Any) -> Any:
-    """What the probe measured; its rate and peaks are remembered. Raises MachineError when memory ran out, with what to try."""
+def _probed(prepared: Any) -> tuple[Any, tuple[str, ...]]:
+    """What the probe measured, and warnings; its rate and peaks are remembered. Raises MachineError when memory ran out, with what to try."""
     from unsloth_ft.measured import Measured, remember
     from unsloth_ft.outlook import rate_key, remember_rate
     from unsloth_ft.probe import measured_work, probe, rate, refuse_out_of_memory
 
     measured = probe(prepared)
     refuse_out_of_memory(prepared.plan, measured)
-    remember_rate(rate_key(prepared.plan.fitting.work, prepared.hardware), rate(prepared, measured))
-    remember(Measured(measured_work(prepared), measured.peaks, "probe"), prepared.hardware)
-    return measured
+    warnings = remember_rate(rate_key(prepared.plan.fitting.work, prepared.hardware), rate(prepared, measured))
+    warnings += remember(Measured(measured_work(prepared), measured.peaks, "probe"), prepared.hardware)
+    return measured, tuple(dict.fromkeys(warnings))
 
 
 def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: list[str], probe: bool, as_json: bool) -> None:
@@ -187,7 +188,9 @@ def _run(inputs: dict[str, Any], wanted: tuple, out: str | None, *, command: lis
     if probe:
         from unsloth_ft.report.memory_table import show_probe
 
-        show_probe(prepared.plan.fitting, _probed(prepared), console)
+        measured, warnings = _probed(prepared)
+        show_probe(prepared.plan.fitting, measured, console)
+        terminal.show_warnings(warnings, console)
     # patterns by their files: a resumed run reads the same ones, whatever matches by then
     inputs |= {"data_files": request.data, "eval_data": request.eval_data}
     local = {"inputs": _absolute(inputs, request.recipe.recipe.model), "exports": [str(target) for target in wanted]}
