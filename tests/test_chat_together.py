@@ -12,6 +12,7 @@ import pytest
 from tests import families
 from tests.test_chat import ANSWERS, conversation
 from unsloth_ft import chat as chat_module
+from unsloth_ft import chat_ids
 from unsloth_ft.chat import Chat, load_tokenizer
 from unsloth_ft.chat_ids import Encoder
 from unsloth_ft.chat_row import Tokenized
@@ -81,3 +82,24 @@ def test_what_control_tokens_tell_of_a_row_is_what_the_places_of_its_tokens_tell
     assert sum(told_by) > 50  # not where an answer's new lines would be one token with the prompt's last
     monkeypatch.setattr(Encoder, "counted", lambda *_, **__: None)
     assert [told(found) for found in Chat(chat.tokenizer, special_tokens=special_tokens).tokenize_all(asked)] == by_control_tokens
+
+
+def test_few_long_conversations_are_as_many_as_many_short_ones(family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
+    asked = [conversation("user:Hi", f"assistant:{'word ' * (40 if line == 3 else 1)}x", line=line) for line in range(1, 7)]
+    read: list[int] = []
+    chat = Chat(load_tokenizer(family_dir("smollm2")))
+    alone = [told(found) for one in asked for found in chat.tokenize_all([one])]
+    monkeypatch.setattr(chat_module, "CHARACTERS_TOGETHER", 60)
+    encoder, whole = chat._encoder, Encoder.whole
+    monkeypatch.setattr(encoder, "whole", lambda texts: read.append(len(texts)) or whole(encoder, texts))
+    assert [told(found) for found in chat.tokenize_all(asked)] == alone
+    assert read == [3, 3]
+
+
+def test_short_texts_of_users_are_not_remembered_without_end(family_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chat_ids, "KEPT_ALONE", 8)
+    encoder = Encoder(load_tokenizer(family_dir("smollm2")))
+    for number in range(50):
+        text = f"What of {number}?"
+        assert encoder._alone_ids(text, 0, len(text)) == encoder.encode(text)[0].ids
+    assert len(encoder._alone) <= 9

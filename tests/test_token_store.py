@@ -209,6 +209,21 @@ def test_what_was_used_longest_ago_makes_room(chat: Chat, monkeypatch: pytest.Mo
     assert not left.exists()
 
 
+def test_what_other_processes_remove_meanwhile_is_no_full_disk(chat: Chat, monkeypatch: pytest.MonkeyPatch):
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*iterdir(folder), folder / "theirs.part"])
+    stored = tokenized([talks(5)], chat=chat)
+    monkeypatch.undo()
+    assert (list(stored.parts[0]), stored.warnings) == (one_by_one(talks(5), chat), ())
+
+
+def test_long_rows_are_fewer_in_a_part(chat: Chat, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_store, "TOKENS_TOGETHER", 20)
+    (rows,) = tokenized([talks(7)], chat=chat).parts
+    assert list(rows) == one_by_one(talks(7), chat)
+    assert len(rows._parts) > 4
+
+
 def test_two_that_make_the_same_file_at_once_both_have_it(chat: Chat, monkeypatch: pytest.MonkeyPatch):
     tokenize_all, other = Chat.tokenize_all, []
 

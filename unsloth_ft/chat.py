@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +32,7 @@ T = TypeVar("T")
 
 KEPT_TEMPLATES = 64  # lists of tools at a time whose templates are kept; most data have one, some have one a row
 TOGETHER = 1024  # conversations at a time: what the tokenizer keeps of them takes about 15 MB
+CHARACTERS_TOGETHER = 2**24  # or fewer where they are long: a row may have as many alone
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -159,12 +159,11 @@ class Chat:
     def tokenize_all(self, conversations: Iterable[Conversation]) -> Iterator[Tokenized | UserError]:
         """What each row comes to, or what `encode` would raise, in order.
 
-        TOGETHER conversations at a time are rendered, while the tokenizer has those before them on all cores.
+        TOGETHER conversations at a time are rendered, or fewer long ones, while the tokenizer has those before them on all cores.
         """
-        parts = iter(conversations)
         with all_cores(), ThreadPoolExecutor(1) as beside:
             before = None
-            while part := list(islice(parts, TOGETHER)):
+            for part in _parts(conversations):
                 layouts = [self._or_error(conversation, self._lay_out) for conversation in part]
                 ids = beside.submit(self._encoder.whole, [layout.text for layout in layouts if isinstance(layout, Layout)])
                 if before:
@@ -335,6 +334,19 @@ class Chat:
         bos = self.tokenizer.bos_token_id
         if bos is not None and bos not in self.end_ids and ids[:2] == [bos, bos]:
             raise UserError(f"the row begins with two {self.tokenizer.bos_token}; the template writes one, so take it out of the text.")
+
+
+def _parts(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
+    part: list[Conversation] = []
+    characters = 0
+    for conversation in conversations:
+        part.append(conversation)
+        characters += conversation.characters
+        if len(part) == TOGETHER or characters > CHARACTERS_TOGETHER:
+            yield part
+            part, characters = [], 0
+    if part:
+        yield part
 
 
 def _refuse_changed(messages: Sequence[Message], layout: Layout) -> None:

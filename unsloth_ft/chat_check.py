@@ -6,7 +6,7 @@ import copy
 from array import array
 from dataclasses import replace
 
-from unsloth_ft.chat import TOGETHER, Chat
+from unsloth_ft.chat import CHARACTERS_TOGETHER, TOGETHER, Chat
 from unsloth_ft.data import Conversation, Examination, Finding
 from unsloth_ft.data.findings import Collector
 from unsloth_ft.errors import UserError
@@ -23,6 +23,7 @@ class TokenCheck:
         self._chat = chat
         self._waiting: list[Conversation] = []
         self._held_out: list[Conversation] = []
+        self._characters = 0
         self._found = Collector()
         self._files: dict[str, int] = {}
         self._tokens, self._learned = array("i"), array("i")
@@ -30,14 +31,16 @@ class TokenCheck:
 
     def take(self, conversation: Conversation) -> None:
         """One more row to train on."""
-        self._waiting.append(conversation)
-        if len(self._waiting) == BATCHES * TOGETHER:
-            self._encode()
+        self._take(conversation, self._waiting)
 
     def take_held_out(self, conversation: Conversation) -> None:
         """One more held-out row: the template must take it; its length decides nothing."""
-        self._held_out.append(conversation)
-        if len(self._held_out) == BATCHES * TOGETHER:
+        self._take(conversation, self._held_out)
+
+    def _take(self, conversation: Conversation, waiting: list[Conversation]) -> None:
+        waiting.append(conversation)
+        self._characters += conversation.characters
+        if len(waiting) == BATCHES * TOGETHER or self._characters > CHARACTERS_TOGETHER:
             self._encode()
 
     def facts(self) -> DataFacts | None:
@@ -73,7 +76,7 @@ class TokenCheck:
         for conversation, row in zip(self._held_out, self._chat.tokenize_all(self._held_out), strict=True):
             if isinstance(row, UserError):
                 self._found.add(_refused(conversation, row))
-        self._waiting, self._held_out = [], []
+        self._waiting, self._held_out, self._characters = [], [], 0
 
 
 def _refused(conversation: Conversation, error: UserError) -> Finding:

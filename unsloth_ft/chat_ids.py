@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 PARALLEL = "TOKENIZERS_PARALLELISM"  # read by the tokenizers library at each call
+KEPT_ALONE = 4096  # such texts; a template without control tokens has users' own among them
 SHORT = 64  # characters; what a template writes before an answer, as `assistant\n`, and is the same in every row
 
 
@@ -205,6 +206,8 @@ class Encoder:
             return self._stretch(text, begin, end, plain).ids
         key = (text[begin:end], begin == 0)
         if key not in self._alone:
+            if len(self._alone) > KEPT_ALONE:
+                self._alone.clear()
             self._alone[key] = self._stretch(text, begin, end, plain).ids
         return self._alone[key]
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from unsloth_ft.backends import Backend
 from unsloth_ft.base_model import BaseModel
 from unsloth_ft.catalog import Entry
 from unsloth_ft.chat import Chat, load_tokenizer
-from unsloth_ft.data import Conversation, Dataset, globs, mixing
+from unsloth_ft.data import Conversation, Dataset, FileFacts, globs, mixing
 from unsloth_ft.errors import MachineError, UserError, nearest
 from unsloth_ft.hardware import Hardware
 from unsloth_ft.plan import DataFacts, Decision, Plan, max_seq_length, resolve
@@ -77,13 +78,22 @@ class Prepared:
     backend: Backend | None
     warnings: tuple[str, ...]
     mixed: tuple[mixing.Mixed, ...] = ()
+    """General rows that `rows` and `train` end with, file by file."""
     peaks: tuple[dict[str, Any], ...] = ()
     """What was measured of memory on this machine, as far as the plan rests on it."""
-    """General rows that `rows` and `train` end with, file by file."""
 
     @property
     def recipe(self) -> Recipe:
         return self.request.recipe.recipe
+
+    @cached_property
+    def train_sha256(self) -> str:
+        """Of the training rows, which are all read for it; once."""
+        return data.conversations_sha256(self.train)
+
+    @cached_property
+    def held_out_sha256(self) -> str:
+        return data.conversations_sha256(self.held_out)
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run; a run directory goes on only with the same.
@@ -95,8 +105,8 @@ class Prepared:
         return {
             "recipe": self.recipe.model_dump(mode="json", exclude={"model": True, "revision": True, "wheel": True, "data": {"mix"}}),
             **({"mixed": mixed} if mixed else {}),
-            "data_sha256": data.conversations_sha256(self.train),
-            "held_out_sha256": data.conversations_sha256(self.held_out),
+            "data_sha256": self.train_sha256,
+            "held_out_sha256": self.held_out_sha256,
             "base_model_sha256": self.base.fingerprint(),
             "plan": {name: decision.value for name, decision in self.plan if name in DECIDING},
         }
@@ -159,7 +169,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
     )
     train, held_out, held_out_from, found = _held_out(request, dataset)
     mixed, more = _mixed(request, train, held_out)
-    train, found = (*train, *(row for part in mixed for row in part.rows)) if mixed else train, [*found, *more]
+    train, found = data.Joined(train, *(part.rows for part in mixed)) if mixed else train, [*found, *more]
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
     facts = base.facts()
     chosen = backend_of(request, machine, facts.architecture)
@@ -258,12 +268,13 @@ def template_sha256(chat: Chat) -> str:
 def data_record(prepared: Prepared) -> dict[str, Any]:
     """What run.json says of the data: files by name and sha256, the split, the X-ray. No absolute path."""
 
-    def files(dataset: Dataset) -> list[dict[str, Any]]:
-        return [{"name": Path(file.path).name, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows} for file in dataset.files]
+    def files(read: Sequence[FileFacts]) -> list[dict[str, Any]]:
+        return [{"name": Path(file.path).name, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows} for file in read]
 
     facts = prepared.facts
     return {
-        "files": files(prepared.dataset),
+        "files": files(prepared.dataset.files),
+        "held_out_files": files(prepared.dataset.eval_files),
         "mixed": [
             {"name": Path(part.facts.path).name, "sha256": part.facts.sha256, "bytes": part.facts.bytes, "rows": part.facts.rows}
             | {"share": part.share, "taken": len(part.rows), "taken_sha256": data.conversations_sha256(part.rows)}
@@ -271,9 +282,9 @@ def data_record(prepared: Prepared) -> dict[str, Any]:
         ],
         "shape": prepared.dataset.shape,
         "train_rows": len(prepared.rows),
-        "train_sha256": data.conversations_sha256(prepared.train),
+        "train_sha256": prepared.train_sha256,
         "held_out_rows": len(prepared.held_out_rows),
-        "held_out_sha256": data.conversations_sha256(prepared.held_out),
+        "held_out_sha256": prepared.held_out_sha256,
         "held_out_from": prepared.held_out_from,
         "length_tokens": {"p50": facts.length_p50, "p95": facts.length_p95, "max": facts.length_max},
         "xray": prepared.xray.as_json(),
@@ -310,7 +321,7 @@ def _mixed(
         enough_for = mixing.largest_share(wanted, part, len(train), len(dataset.conversations))
         found.append(mixing.draw(dataset, part, rows, largest_share=enough_for, seed=recipe.train.seed))
         warnings += dataset.findings.of("warning").lines
-    drawn = [row for part in found for row in part.rows]
+    drawn = data.Joined(*(part.rows for part in found))
     leaks = data.collected(data.leaks(drawn, held_out, allow_leak=recipe.data.allow_leak))
     leaks.raise_errors()
     return tuple(found), [*warnings, *leaks.of("warning").lines]

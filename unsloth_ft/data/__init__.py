@@ -9,7 +9,7 @@ from .conversation import ROLES, Conversation, Message
 from .dataset import Dataset, FileFacts, conversations_sha256
 from .examination import NOTHING, Examination, Paths, examine, names
 from .findings import Finding, Findings, collected, raise_errors
-from .shelf import Collected, chosen
+from .shelf import Collected, Joined, chosen
 from .split import Split, groups, split
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "FileFacts",
     "Finding",
     "Findings",
+    "Joined",
     "Message",
     "Split",
     "chosen",

@@ -43,6 +43,12 @@ class Conversation:
         return f"{self.file}:{self.line}"
 
     @property
+    def characters(self) -> int:
+        """Of all that a template may write of it."""
+        said = sum(len(message.content) + len(message.tool_calls or "") for message in self.messages)
+        return said + len(self.text or "") + len(self.tools or "")
+
+    @property
     def question(self) -> str:
         """All that the user says, or the text: what makes two rows 'the same question'. Many conversations open with the same "Hello!"."""
         if self.text is not None:

@@ -12,6 +12,7 @@ from .conversation import Conversation
 from .dataset import Dataset, FileFacts, canonical
 from .globs import is_pattern
 from .paths import given_twice, same_file
+from .shelf import chosen
 from .wording import count, printable
 
 EXPECTED = "expected FILE:SHARE, like general.jsonl:0.15"
@@ -31,7 +32,7 @@ class Mixed:
 
     facts: FileFacts
     share: float
-    rows: tuple[Conversation, ...]
+    rows: Sequence[Conversation]
 
 
 def parts(texts: Sequence[str]) -> tuple[Part, ...]:
@@ -75,7 +76,7 @@ def draw(dataset: Dataset, part: Part, rows: int, *, largest_share: float, seed:
             f"No row is taken twice. {way_out}"
         )
     ranked = sorted(range(len(given)), key=lambda place: (_rank(given[place], seed), place))
-    return Mixed(dataset.files[0], part.share, tuple(given[place] for place in sorted(ranked[:rows])))
+    return Mixed(dataset.files[0], part.share, chosen(given, sorted(ranked[:rows])))
 
 
 def largest_share(wanted: Sequence[Part], part: Part, own_rows: int, rows: int) -> float:

@@ -6,7 +6,9 @@ import json
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import overload
 
 from ..errors import MachineError
@@ -17,7 +19,10 @@ HELD = 2_000  # conversations; as many are held as they are, a few megabytes
 
 
 class Shelf(Sequence[Conversation]):
-    """Conversations in the order they were appended; 20 bytes of memory each."""
+    """Conversations in the order they were appended; 20 bytes of memory each.
+
+    Appending and looking raise MachineError when the disk is full: what was appended is written at any time until it is looked at.
+    """
 
     def __init__(self) -> None:
         self._stream = tempfile.TemporaryFile()
@@ -27,14 +32,12 @@ class Shelf(Sequence[Conversation]):
         self._chosen: array[int] | None = None
 
     def append(self, conversation: Conversation) -> None:
-        """One more. Raises: MachineError when the disk is full."""
+        """One more."""
         line = canonical(conversation).encode("utf-8")
         try:
             self._stream.write(line)
         except OSError as error:
-            raise MachineError(
-                f"the rows don't fit into {tempfile.gettempdir()}: {error.strerror}. Free some space, or set TMPDIR to another folder."
-            ) from None
+            raise _no_room(error) from None
         if not self._files or self._files[-1] != conversation.file:
             self._files.append(conversation.file)
         self._numbers.append(len(self._files) - 1)
@@ -54,8 +57,11 @@ class Shelf(Sequence[Conversation]):
         at = range(len(self))[index]
         place = at if self._chosen is None else self._chosen[at]
         begin, end = self._ends[place], self._ends[place + 1]
-        self._stream.flush()
-        line = os.pread(self._stream.fileno(), end - begin, begin)
+        try:
+            self._stream.flush()
+            line = os.pread(self._stream.fileno(), end - begin, begin)
+        except OSError as error:
+            raise _no_room(error) from None
         return _conversation(line, self._files[self._numbers[place]], self._lines[place])
 
     def chosen(self, places: Iterable[int]) -> Shelf:
@@ -64,6 +70,31 @@ class Shelf(Sequence[Conversation]):
         found.__dict__.update(self.__dict__)
         found._chosen = array("q", places if self._chosen is None else (self._chosen[place] for place in places))
         return found
+
+
+class Joined(Sequence[Conversation]):
+    """Several sequences one behind the other; nothing is copied."""
+
+    def __init__(self, *parts: Sequence[Conversation]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return chain.from_iterable(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Conversation, ...]: ...
+    def __getitem__(self, index: int | slice) -> Conversation | tuple[Conversation, ...]:
+        if isinstance(index, slice):
+            return tuple(self[at] for at in range(len(self))[index])
+        at = range(len(self))[index]
+        number = bisect_right(self._ends, at)
+        return self._parts[number][at - self._ends[number]]  # counted from the part's end
 
 
 class Collected:
@@ -93,6 +124,11 @@ class Collected:
 def chosen(conversations: Sequence[Conversation], places: Iterable[int]) -> Sequence[Conversation]:
     """The conversations at these places, without copying what lies on a shelf."""
     return conversations.chosen(places) if isinstance(conversations, Shelf) else tuple(conversations[place] for place in places)
+
+
+def _no_room(error: OSError) -> MachineError:
+    folder = tempfile.gettempdir()
+    return MachineError(f"the rows don't fit into {folder}: {error.strerror}. Free some space, or set TMPDIR to another folder.")
 
 
 def _conversation(line: bytes, file: str, number: int) -> Conversation:
