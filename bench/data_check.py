@@ -52,6 +52,7 @@ def check(kind: str, file: Path, scratch: Path) -> Task:
 
 def _watched(command: list[str], folder: Path) -> Watched:
     """Raises MachineError, with the command's last words, where it doesn't end well."""
+    instruments.require_proc()  # here, since nobody hears what a thread raises
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder) as process:
         ended = threading.Event()

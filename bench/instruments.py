@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+from unsloth_ft.errors import MachineError
 from unsloth_ft.train.memory import process_bytes
+
+PROC = Path("/proc")  # Linux
 
 
 def host_bytes() -> int:
@@ -18,13 +21,23 @@ def peak_host_bytes() -> int:
     return process_bytes("VmHWM") or 0
 
 
+def require_proc() -> None:
+    """Raises MachineError where there is none."""
+    if not PROC.is_dir():
+        raise MachineError("the memory of a process and all that it started is read in /proc, which this system has not. Measure it on Linux.")
+
+
 def tree_bytes(pid: int) -> int:
-    """What a process and all that it started take of the machine's memory now; pages that several have count once (PSS, Linux)."""
+    """What a process and all that it started take of the machine's memory now; pages that several have count once (PSS).
+
+    Raises MachineError where the system doesn't tell.
+    """
+    require_proc()
     total = 0
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
+        for line in (PROC / str(pid) / "smaps_rollup").read_text(encoding="utf-8").splitlines():
             total += int(line.split()[1]) * 1024 if line.startswith("Pss:") else 0
-        children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+        children = [child for task in (PROC / str(pid) / "task").iterdir() for child in (task / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
         return total
     return total + sum(tree_bytes(int(child)) for child in children)

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from unsloth_ft.bench import instruments
+from unsloth_ft.errors import MachineError
+
+
+def test_the_memory_of_all_processes_is_not_said_to_be_none_where_the_system_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(instruments, "PROC", tmp_path / "no proc")
+    with pytest.raises(MachineError) as refused:
+        instruments.tree_bytes(1)
+    says = "the memory of a process and all that it started is read in /proc, which this system has not. Measure it on Linux."
+    assert str(refused.value) == says
 
 
 def driver(asked: list[int]) -> SimpleNamespace:

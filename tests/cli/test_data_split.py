@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import call, rows, snapshot
-from unsloth_ft.data import load, normalise
+from unsloth_ft.data import Split, load, normalise, split, split_files
 
 
 def sha256(path: Path) -> str:
@@ -83,6 +83,23 @@ def test_the_seed_decides_and_the_same_seed_decides_the_same(work: Path):
     for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert call("data", "split", "faq.jsonl", "--out", folder, "--share", "0.25", "--seed", seed).code == 0
     assert sha256(work / "a" / "held_out.jsonl") == sha256(work / "b" / "held_out.jsonl") != sha256(work / "c" / "held_out.jsonl")
+
+
+@pytest.mark.parametrize("change", ["a row less", "another row", "gone"])
+def test_a_file_that_changes_between_two_readings_is_split_by_neither(work: Path, monkeypatch: pytest.MonkeyPatch, change: str):
+    def split_then_change(*arguments: object, **options: object) -> Split:
+        content = (work / "faq.jsonl").read_text(encoding="utf-8")
+        (work / "faq.jsonl").unlink()
+        if change != "gone":
+            lines = content.splitlines(keepends=True)
+            changed = [*lines[:-1], *([lines[-1].replace("Riga", "Rome")] if change == "another row" else [])]
+            (work / "faq.jsonl").write_text("".join(changed), encoding="utf-8")
+        return split(*arguments, **options)
+
+    monkeypatch.setattr(split_files, "split", split_then_change)
+    answer = call("data", "split", "faq.jsonl", "--out", "parts")
+    says = "error: faq.jsonl: the file changed while it was read. Start again when nothing writes to it.\n"
+    assert (answer.code, answer.out, answer.err, (work / "parts").exists()) == (2, "", says, False)
 
 
 def test_a_full_disk_leaves_no_file_and_no_folder(work: Path, monkeypatch: pytest.MonkeyPatch):

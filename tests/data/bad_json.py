@@ -902,7 +902,7 @@ BAD_JSON: list[tuple[str, str, bytes, str]] = [
         "number beyond all bounds as answer",
         "faq.jsonl",
         b'{"question": "Who?", "answer": 1e400}\n',
-        'faq.jsonl:1: "answer" is a number too large to be held; expected text. Put it in quotes.',
+        'faq.jsonl:1: the number "1e400" is too large: it would be read as infinity. Write it as text.',
     ),
     (
         "array of rows with a semicolon",

@@ -220,6 +220,12 @@ BAD_SYNTAX: list[tuple[str, str, bytes, str]] = [
         "faq.jsonl:1: a number has more than 4,300 digits; write it as text.",
     ),
     (
+        "a number that would be infinity",
+        "faq.jsonl",
+        b'{"question": "a", "answer": "b", "score": -1e999}\n',
+        'faq.jsonl:1: the number "-1e999" is too large: it would be read as infinity. Write it as text.',
+    ),
+    (
         "bom in the middle",
         "faq.jsonl",
         GOOD.encode() + b"\n\xef\xbb\xbf" + GOOD.encode() + b"\n",

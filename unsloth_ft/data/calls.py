@@ -111,12 +111,15 @@ def unknown_functions(messages: Sequence[Message], tools: str | None) -> list[Pr
 
 
 def canonical_json(value: object) -> str:
-    """The one spelling of a value: no spaces, no escapes that JSON doesn't need, keys in their order."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """The one spelling of a value: no spaces, no escapes that JSON doesn't need, keys in their order. Raises ValueError for NaN."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _canonical(value: object, name: str) -> str | Problem:
-    text = canonical_json(value)
+    try:
+        text = canonical_json(value)
+    except ValueError:  # a table's
+        return Problem("not-a-number", f"{name} holds NaN or infinity, which JSON has no word for. Leave it out.")
     return bad_character(text.replace("\\u0000", "\0"), name) or text
 
 

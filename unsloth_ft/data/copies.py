@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import MachineError, UserError
 from .conversation import Conversation, Message
 from .paths import same_file
 from .wording import printable, quote
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class NewFile:
@@ -20,10 +25,13 @@ class NewFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.lines = 0
-        folder, name = os.path.split(path)
-        self.temporary = os.path.join(folder, f".{os.getpid()}.{name}")
+        # Chance, not the process's number, which in a container is 1 each time: what a kill left must not be in the way.
+        self.temporary = os.path.join(os.path.dirname(path), f".unsloth-ft.{secrets.token_hex(8)}.part")
         self._digest = hashlib.sha256()
-        self._file = open(self.temporary, "xb")  # noqa: SIM115  open until it is kept or dropped
+        try:
+            self._file = open(self.temporary, "xb")  # noqa: SIM115  open until it is kept or dropped
+        except OSError as error:
+            raise self.refusal(error) from None
 
     @property
     def sha256(self) -> str:
@@ -31,22 +39,32 @@ class NewFile:
 
     def write(self, line: bytes) -> None:
         """One line with its line break."""
-        self._file.write(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise self.refusal(error) from None
         self._digest.update(line)
         self.lines += 1
 
     def flush(self) -> None:
         """All lines are on the disk, still under the temporary name."""
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+        except OSError as error:
+            raise self.refusal(error) from None
 
     def rewrite(self, change: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
         """The lines so far are replaced by what `change` makes of them, one by one."""
         self.flush()
-        os.rename(self.temporary, self.temporary + ".before")
-        self._file, self._digest, self.lines = open(self.temporary, "xb"), hashlib.sha256(), 0  # noqa: SIM115
+        try:
+            os.rename(self.temporary, self.temporary + ".before")
+            self._file, self._digest, self.lines = open(self.temporary, "xb"), hashlib.sha256(), 0  # noqa: SIM115
+        except OSError as error:
+            raise self.refusal(error) from None
         try:
             with open(self.temporary + ".before", "rb") as before:
                 for line in change(iter(before)):
@@ -55,16 +73,24 @@ class NewFile:
             os.unlink(self.temporary + ".before")
 
     def keep(self) -> None:
-        """The file gets its name. Raises: FileExistsError when another process took the name in the meantime."""
+        """The file gets its name. Raises: UserError when another process took the name in the meantime."""
         self.flush()
-        os.link(self.temporary, self.path)  # unlike a rename it never replaces what is there
-        os.unlink(self.temporary)
+        try:
+            _named(self.temporary, self.path)
+        except FileExistsError:
+            raise UserError(f"{printable(self.path)}: it appeared while this ran. Name another file.") from None
+        except OSError as error:
+            raise self.refusal(error) from None
 
     def drop(self) -> None:
         """Nothing is left, whether it was kept or not under way."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk says so again when the last lines are to be written
+            self._file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.temporary)
+
+    def refusal(self, error: OSError) -> MachineError:
+        return MachineError(f"{printable(self.path)}: could not be written: {error.strerror}. Nothing of it is left.")
 
 
 @contextlib.contextmanager
@@ -73,24 +99,40 @@ def new_files(paths: Sequence[str]) -> Iterator[list[NewFile]]:
 
     Raises: MachineError when they can't be written, UserError when one appeared while they were written.
     """
-    try:
-        with contextlib.ExitStack() as undo:
-            opened = []
-            for path in paths:
-                opened.append(NewFile(path))
-                undo.callback(opened[-1].drop)
-            yield opened
-            for file in opened:
-                file.flush()
-            for file in opened:
-                file.keep()
-                undo.callback(os.unlink, file.path)
+    with contextlib.ExitStack() as undo:
+        opened = []
+        for path in paths:
+            opened.append(NewFile(path))
+            undo.callback(opened[-1].drop)
+        yield opened
+        for file in opened:
+            file.flush()
+        for file in opened:
+            file.keep()
+            undo.callback(os.unlink, file.path)
+        try:
             _sync_folder(paths[0])
-            undo.pop_all()
-    except FileExistsError as error:
-        raise UserError(f"{printable(str(error.filename2 or error.filename))}: it appeared while this ran. Name another file.") from None
+        except OSError as error:
+            raise opened[0].refusal(error) from None
+        undo.pop_all()
+
+
+def _named(temporary: str, path: str) -> None:
+    """Gives the file its name. Raises: FileExistsError where something has it, which is never replaced."""
+    try:
+        os.link(temporary, path)  # unlike a rename it never replaces what is there
     except OSError as error:
-        raise MachineError(f"{printable(paths[0])}: could not be written: {error.strerror}. Nothing of it is left.") from None
+        if error.errno not in NO_LINKS:
+            raise
+        with open(path, "xb"):  # FAT, and shares that know no second names: the name is taken first
+            pass
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(path)
+            raise
+    else:
+        os.unlink(temporary)
 
 
 def refuse_target(path: str, inputs: Sequence[str], option: str) -> None:
@@ -111,9 +153,22 @@ def refuse_target(path: str, inputs: Sequence[str], option: str) -> None:
 def as_line(row: dict[str, object]) -> bytes:
     """A row as one line of JSON, in UTF-8 and with its line break."""
     try:
-        return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False)
+    try:
+        return text.encode("utf-8") + b"\n"
     except UnicodeEncodeError:  # half of a surrogate pair, in a key that nobody reads
-        return json.dumps(row).encode("ascii") + b"\n"
+        return json.dumps(_finite(row)).encode("ascii") + b"\n"
+
+
+def _finite(value: object) -> object:
+    """The value with null for NaN and infinity, which tables may hold and JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def as_row(conversation: Conversation) -> dict[str, object]:

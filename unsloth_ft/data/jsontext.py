@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 
@@ -41,7 +42,7 @@ def column(position: int) -> str:
 def parse(text: str, place: Place = column) -> object:
     """The one value in `text`; `place` words a position for messages.
 
-    Refuses what `json.loads` lets through: NaN and Infinity, a key given twice, nesting deeper than MAX_DEPTH.
+    Refuses what `json.loads` lets through: NaN and Infinity, numbers that become it, a key given twice, nesting deeper than MAX_DEPTH.
     Raises: JsonProblem.
     """
     if deeper_than(text, MAX_DEPTH):
@@ -100,6 +101,14 @@ def _refuse_constant(word: str) -> object:
     raise JsonProblem("not-a-number", f"{word} is not JSON. Write null, or leave the key out.")
 
 
+def finite_number(text: str) -> float:
+    """1e999 is JSON, but infinity to whoever reads it, and what is written then is no JSON."""
+    number = float(text)
+    if math.isinf(number):
+        raise JsonProblem("number-too-large", f"the number {quote(text, limit=20)} is too large: it would be read as infinity. Write it as text.")
+    return number
+
+
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     record = dict(pairs)
     if len(record) < len(pairs):
@@ -110,7 +119,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return record
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
+_DECODER = json.JSONDecoder(parse_float=finite_number, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
 
 
 def _problem(message: str, position: int) -> JsonProblem:

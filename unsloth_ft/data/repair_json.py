@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .content import Problem
 from .jsonfiles import Nesting
-from .jsontext import MAX_DEPTH, JsonProblem, deeper_than, parse
+from .jsontext import MAX_DEPTH, JsonProblem, deeper_than, finite_number, parse
 from .repair_bytes import Say
 from .streams import MAX_LINE_BYTES
 from .wording import count, kind
@@ -145,7 +145,7 @@ def _is_row(text: str) -> bool:
 
 def _lenient(text: str, notes: _Notes) -> list[object]:
     """One value, or several objects; [] where that isn't what the text is."""
-    decoder = json.JSONDecoder(strict=False, parse_constant=notes.constant, object_pairs_hook=notes.pairs)
+    decoder = json.JSONDecoder(strict=False, parse_float=finite_number, parse_constant=notes.constant, object_pairs_hook=notes.pairs)
     for candidate in dict.fromkeys((text, _without_trailing_commas(text))):
         notes.clear()
         try:
@@ -221,7 +221,7 @@ def _python(text: str, notes: _Notes) -> list[object]:
 def _literal(node: ast.expr, notes: _Notes) -> object:
     """The plain value of a syntax tree. Raises ValueError where it is none that JSON has."""
     if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, (str, bool, int, float))):
-        return node.value
+        return finite_number(str(node.value)) if isinstance(node.value, float) else node.value
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_literal(item, notes) for item in node.elts]
     if isinstance(node, ast.Dict):

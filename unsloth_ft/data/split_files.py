@@ -11,9 +11,9 @@ from ..errors import UserError
 from . import files
 from .conversation import Conversation
 from .copies import NewFile, as_line, as_row, new_files, refuse_target
-from .dataset import Dataset, conversations_sha256
+from .dataset import Dataset, FileFacts, conversations_sha256
 from .split import split
-from .streams import Lines, open_stream
+from .streams import Lines, StreamProblem, open_stream
 from .wording import count, printable
 
 NAMES = ("train.jsonl", "held_out.jsonl")
@@ -85,7 +85,14 @@ def _keep_their_bytes(dataset: Dataset) -> bool:
     shapes = dataset.shape.split(" + ")
     if len(shapes) > 1 and "text" in shapes:
         raise UserError(f"rows of rendered text and of {next(shape for shape in shapes if shape != 'text')}; expected one kind. Split each alone.")
-    return len(shapes) == 1 and all(files.holds_json_lines(file.path) for file in dataset.files)
+    return len(shapes) == 1 and all(_holds_json_lines(file.path) for file in dataset.files)
+
+
+def _holds_json_lines(path: str) -> bool:
+    try:
+        return files.holds_json_lines(path)
+    except OSError:
+        raise _changed(path) from None
 
 
 def _lines(dataset: Dataset, *, kept: bool) -> Iterator[tuple[Conversation, bytes]]:
@@ -94,11 +101,32 @@ def _lines(dataset: Dataset, *, kept: bool) -> Iterator[tuple[Conversation, byte
     for row in dataset.conversations:
         if kept and row.file != file:
             file, raw = row.file, _raw_lines(row.file)
-        yield row, next(line for number, line in raw if number == row.line) if kept else as_line(as_row(row))
+        line = next((line for number, line in raw if number == row.line), None) if kept else as_line(as_row(row))
+        if line is None:
+            raise _changed(row.file)
+        yield row, line
+    for facts in dataset.files if kept else ():
+        if not _is_still(facts):
+            raise _changed(facts.path)
+
+
+def _is_still(facts: FileFacts) -> bool:
+    """Whether the file is the one whose rows were checked."""
+    try:
+        return files.fingerprint(facts.path) == (facts.sha256, facts.bytes)
+    except OSError:
+        return False
+
+
+def _changed(path: str) -> UserError:
+    return UserError(f"{printable(path)}: the file changed while it was read. Start again when nothing writes to it.")
 
 
 def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
-    with open_stream(path) as stream:
-        for line in Lines(stream):
-            if line.raw is not None:
-                yield line.number, line.raw if line.raw.endswith(b"\n") else line.raw + b"\n"
+    try:
+        with open_stream(path) as stream:
+            for line in Lines(stream):
+                if line.raw is not None:
+                    yield line.number, line.raw if line.raw.endswith(b"\n") else line.raw + b"\n"
+    except (OSError, StreamProblem):
+        raise _changed(path) from None
