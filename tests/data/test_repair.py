@@ -244,3 +244,11 @@ def test_whatever_is_cut_into_a_file_its_copy_loads_and_needs_no_second_repair(p
     assert len(load("new.jsonl").conversations) == done.rows
     assert {kind.code for kind in done.remarks.kinds} & {"control-character", "zero-width", "hidden-text", "bidi-control"} == set()
     assert unchanged_by_a_second_repair()
+
+
+@pytest.mark.parametrize("row", [b'{"question": "a", "answer": "b", "score": 1e999,}\n', b"{'question': 'a', 'answer': 'b', 'score': 1e999}\n"])
+def test_a_number_that_would_be_infinity_is_not_repaired_into_null(tmp_path: Path, row: bytes):
+    (tmp_path / "d.jsonl").write_bytes(row)
+    with pytest.raises(UserError):
+        repair([str(tmp_path / "d.jsonl")], str(tmp_path / "new.jsonl"), Wanted(columns={}, roles={}))
+    assert [path.name for path in tmp_path.iterdir()] == ["d.jsonl"]
