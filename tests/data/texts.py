@@ -25,6 +25,9 @@ KEYS = {
     "older": "sk" + "-" + LETTERS,
     "anthropic": "sk" + "-ant-api03-" + LETTERS + LETTERS,
     "huggingface": "hf" + "_" + LETTERS[:34],
+    "docker": "dckr" + "_pat_" + LETTERS[:27],
+    "groq": "gsk" + "_" + LETTERS + LETTERS[:4],
+    "oauth": "ya" + "29." + LETTERS,
 }
 
 
@@ -33,6 +36,7 @@ def part(value: dict) -> str:
 
 
 JWT = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.{part({'sub': 'u42', 'name': 'Ada'})}.{LETTERS[:43]}"
+CUT = f"{part({'alg': 'HS256', 'typ': 'JWT'})}.eyJzdWIiOiI5ya0Wk5vjtXmB1exn.{LETTERS[:43]}"  # what is behind the header can't be read
 PEM = "-----BEGIN RSA PRIVATE" + f" KEY-----\n{LETTERS}{LETTERS[:16]}\n-----END RSA PRIVATE" + " KEY-----"
 
 # The answer, the kind, and what it is said to hold.
@@ -67,6 +71,10 @@ BAD_TEXTS = [
     (f"Use {KEYS['older']}.", "secret", f"what looks like an OpenAI key, sk-a… (51 characters) at character 5; {SECRET}"),
     (f"Use {KEYS['anthropic']}.", "secret", f"what looks like an Anthropic key, sk-a… (109 characters) at character 5; {SECRET}"),
     (f"Use {KEYS['huggingface']}.", "secret", f"what looks like a Hugging Face token, hf_a… (37 characters) at character 5; {SECRET}"),
+    (f"Use {KEYS['docker']}.", "secret", f"what looks like a Docker token, dckr… (36 characters) at character 5; {SECRET}"),
+    (f"Use {KEYS['groq']}.", "secret", f"what looks like a Groq key, gsk_… (56 characters) at character 5; {SECRET}"),
+    (f"Use {KEYS['oauth']}.", "secret", f"what looks like a Google OAuth token, ya29… (53 characters) at character 5; {SECRET}"),
+    (f"Authorization: Bearer {CUT}", "secret", f"what looks like a JSON Web Token, eyJh… ({len(CUT)} characters) at character 23; {SECRET}"),
     (JWT, "secret", f"what looks like a JSON Web Token, eyJh… ({len(JWT)} characters) at character 1; {SECRET}"),
     (PEM, "secret", f"what looks like a private key, -----BEGIN RSA PRIVATE KEY----- at character 1; {SECRET}"),
     ("Use postgres://ada:" + "S3cr7tPw9@db.shop.de/x", "secret", f"what looks like a password in a URL, postgres://…@db.shop.de at character 5; {SECRET}"),

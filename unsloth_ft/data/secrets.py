@@ -21,6 +21,7 @@ from .content import Problem
 # platform.openai.com and docs.anthropic.com (keys as the consoles show them); huggingface.co/docs/hub/security-tokens;
 # docs.npmjs.com/about-access-tokens; pypi.org/help (the macaroon begins so); docs.sendgrid.com (SG., 22 and 43 characters);
 # core.telegram.org/bots/features (number:35 characters); docs.digitalocean.com/reference/api; shopify.dev (shpat_, 32 hex);
+# docs.docker.com/security/access-tokens (dckr_); console.groq.com (gsk_); developers.google.com/identity/protocols/oauth2 (ya29.);
 # learn.microsoft.com/azure/storage (connection strings); RFC 7519 and 7515 (JWT); RFC 7468 (PEM); RFC 3986, 3.2.1 (userinfo).
 _FORMATS = {
     "aws": ("an AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
@@ -43,6 +44,9 @@ _FORMATS = {
     "telegram": ("a Telegram bot token", r"\b\d{8,10}:AA[0-9A-Za-z_-]{32,35}(?![0-9A-Za-z_-])"),
     "digitalocean": ("a DigitalOcean token", r"\bdo[opr]_v1_[0-9a-f]{64}\b"),
     "shopify": ("a Shopify token", r"\bshp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}\b"),
+    "docker": ("a Docker token", r"\bdckr_(?:pat|oat)_[0-9A-Za-z_-]{24,}"),
+    "groq": ("a Groq key", r"\bgsk_[0-9A-Za-z]{40,}\b"),
+    "googleoauth": ("a Google OAuth token", r"\bya29\.[0-9A-Za-z_-]{30,}"),
     "azure": ("an Azure storage key", r"\bAccountKey=[0-9A-Za-z+/]{86}=="),
     "jwt": ("a JSON Web Token", r"\beyJ[0-9A-Za-z_-]{10,400}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{20,}"),
     "pem": (
@@ -56,6 +60,7 @@ _SECRET = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (_, pattern) in
 _MARKS = (
     "AKIA", "ASIA", "SECRET_ACCESS_KEY", "secret_access_key", "gh", "github_pat_", "gl", "xox", "xapp-", "hooks.slack", "_live_", "_test_",
     "whsec_", "AIza", "GOCSPX", "sk-", "hf_", "api_org_", "npm_", "pypi-", "SG.", ":AA", "_v1_", "shp", "AccountKey", "eyJ", "://",
+    "dckr_", "gsk_", "ya29.",
 )  # fmt: skip
 
 
@@ -118,9 +123,9 @@ def _example_url(url: str) -> bool:
 
 
 def _example_token(token: str) -> bool:
-    """No JWT after all, or jwt.io's own."""
+    """No JWT after all, or jwt.io's own. What is behind the header may be encrypted, or cut."""
     header, payload = (_object(part) for part in token.split(".")[:2])
-    return header is None or "alg" not in header or payload is None or payload.get("sub") == _FIRST_SUBJECT
+    return header is None or "alg" not in header or (payload is not None and payload.get("sub") == _FIRST_SUBJECT)
 
 
 def _object(part: str) -> dict[str, object] | None:
