@@ -11,6 +11,8 @@ from tests.cli.calling import call
 from tests.data.building import lines
 from unsloth_ft.data import load
 from unsloth_ft.data.column_words import ANSWERS, QUESTIONS, best, folded
+from unsloth_ft.data.foreign import foreign
+from unsloth_ft.data.proposal import proposed
 
 TURNS = [{"speaker": "user", "says": "Who?"}, {"speaker": "assistant", "says": "Me."}]
 CHAT = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
@@ -134,3 +136,37 @@ def test_the_earlier_word_wins_and_a_whole_word_before_a_part():
     assert best(["text", "reply", "user_answer"], ANSWERS) == "reply"
     assert best(["context", "questions_of_users"], QUESTIONS) == "context"
     assert best(["tags", "language", "created_at", "url"], QUESTIONS) is None
+
+
+CHATGPT = {"title": "Who?", "create_time": 1.5, "mapping": {"a": {"message": None}}, "current_node": "c"}
+ASKED, ANSWERED = [{"role": "user", "content": "Who?"}], [{"role": "assistant", "content": "Me."}]
+FOREIGN = [
+    (CHATGPT, 'a ChatGPT export, whose turns are in "mapping"'),
+    ({"input": {"messages": ASKED}, "preferred_output": ANSWERED, "non_preferred_output": ANSWERED}, "OpenAI's preference data"),
+    ({"prompt": ASKED, "chosen": ANSWERED, "rejected": ANSWERED}, 'the messages of "prompt" and "chosen" as one'),
+    ({"conversations": [{"from": "human", "value": "Who?"}], "chosen": {"from": "gpt", "value": "Me."}, "rejected": {}}, "(preference data)"),
+    ({"chosen": "\n\nHuman: Who?\n\nAssistant: Me.", "rejected": "\n\nHuman: Who?\n\nAssistant: You."}, 'Write the turns of "chosen" as'),
+    ({"contents": [{"role": "user", "parts": [{"text": "Who?"}]}, {"role": "model", "parts": [{"text": "Me."}]}]}, 'Google\'s "contents"'),
+]
+
+
+@pytest.mark.parametrize(("row", "expected"), FOREIGN)
+def test_formats_of_others_are_named_and_nothing_that_fails_is_proposed(folder, row, expected):
+    (folder / "faq.jsonl").write_bytes(lines(row))
+    result = call("data", "check", "faq.jsonl")
+    assert expected in result.err and "--set" not in result.err
+
+
+def test_conversations_that_stand_beside_a_preference_pair_are_read():
+    assert foreign({"messages": CHAT, "prompt": "Who?", "chosen": CHAT, "rejected": CHAT}) is None
+
+
+def test_ids_and_times_are_no_questions():
+    row = {"title": "Who?", "current_node": "c", "conversation_id": "x", "createdAt": "2026", "userId": "7", "id": "8"}
+    assert proposed(row, {}, [("question", "answer")]) == ""
+
+
+def test_a_mapped_column_that_is_not_there_is_told_with_all_keys(folder):
+    (folder / "faq.jsonl").write_bytes(lines({"question": "Who?", "answer": "Me."}))
+    result = call("data", "check", "faq.jsonl", "--set", "data.columns.question=zzz")
+    assert 'no "zzz", which data.columns.question names; the row has "question" and "answer".' in result.err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from . import column_words
 
 TRIED_KEYS = 50  # of a row
+_IDENTITY = re.compile(r"(?i:(?:^|[\W_])(?:ids?|uuid|guid|node)|^(?:creat|updat)ed?[\W_]*(?:time|at|on|date)|^timestamp)$|[a-z](?:Id|ID|UUID)$|^(?:creat|updat)ed?(?:Time|At)$")
 _WITH_INPUT = ("instruction", "output")
 _USUAL = ("question", "answer")
 
@@ -17,7 +19,7 @@ Option = tuple[str, str]
 
 def proposed(row: Mapping[str, object], columns: Mapping[str, str], shapes: Sequence[tuple[str, ...]]) -> str:
     """The options as they are typed, or ''. `row` is renamed by `columns`; `shapes` are the names that a row of each must have."""
-    free = [key for key in row if key not in columns][:TRIED_KEYS]
+    free = [key for key in row if key not in columns and not _IDENTITY.search(key.strip())][:TRIED_KEYS]
     chat = _chat(row, free) if ("messages",) in shapes and not columns else ()
     pairs = [shape for shape in shapes if len(shape) == 2]
     options = chat or _pair(row, [key for key in free if isinstance(row[key], str)], columns, pairs)
@@ -45,6 +47,8 @@ def _chat(row: Mapping[str, object], free: Sequence[str]) -> tuple[Option, ...]:
     message = row[key][0]
     role = None if {"role", "from"} & set(message) else column_words.best(message, column_words.ROLES)
     content = None if {"content", "value"} & set(message) else column_words.best(message, column_words.CONTENTS)
+    if content is None and not {"content", "value"} & set(message):
+        return ()
     options = (("messages", key), ("role", role), ("content", content))
     return tuple((name, column) for name, column in options if column is not None and name != column)
 

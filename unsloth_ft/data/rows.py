@@ -44,7 +44,7 @@ def rows(
             continue
         row = renamed(record.value, columns)
         try:
-            shape = shape_of(row, columns)
+            shape = shape_of(row, columns, keys=record.value)
         except NoShape as problem:
             if problem.code == "unknown-shape":
                 once.unknown_shape(tuple(record.value), record.line, problem.message)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError, nearest
 from .conversation import ROLES
+from .foreign import foreign
 from .proposal import proposed, source
 from .wording import listed, printable, quote
 
@@ -84,10 +85,14 @@ def renamed(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, 
     return {**mapped, **{key: value for key, value in row.items() if key not in taken}}
 
 
-def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
-    """The row's shape; `row` is already renamed. Raises: NoShape."""
+def shape_of(row: Mapping[str, object], columns: Mapping[str, str], *, keys: Collection[str]) -> Shape:
+    """The row's shape; `row` is already renamed, `keys` are those of the file. Raises: NoShape."""
     candidates = _candidates(columns)
     filled = _first(candidates, {key for key, value in row.items() if _filled(value)})
+    if filled is None or (filled.name in ("messages", "conversations") and "chosen" in row):
+        other = foreign(row)
+        if other is not None:
+            raise NoShape("unknown-shape", other)
     if filled is not None:
         if filled.name == "text" and "text" not in columns:
             _refuse_text_beside_others(row, candidates)
@@ -99,7 +104,7 @@ def shape_of(row: Mapping[str, object], columns: Mapping[str, str]) -> Shape:
         raise NoShape("unknown-shape", _preference(row, columns))
     partial = next((shape for shape in candidates if any(name in row for name in shape.required)), None)
     if columns or partial is not None:
-        raise NoShape("missing-key", _missing(row, partial or candidates[0], columns))
+        raise NoShape("missing-key", _missing(row, partial or candidates[0], columns, keys))
     raise NoShape("unknown-shape", _unknown(row))
 
 
@@ -125,13 +130,13 @@ def _refuse_text_beside_others(row: Mapping[str, object], candidates: tuple[Shap
     )
 
 
-def _missing(row: Mapping[str, object], shape: Shape, columns: Mapping[str, str]) -> str:
+def _missing(row: Mapping[str, object], shape: Shape, columns: Mapping[str, str], keys: Collection[str]) -> str:
     shape = _partner_shape(row, shape, columns)
     absent = next(name for name in shape.required if name not in row)
-    found = f"the row has {listed(row)}" if row else "the row has no keys"
+    found = f"the row has {listed(keys)}" if keys else "the row has no keys"
     if absent in columns:
         column = quote(columns[absent], limit=40)
-        return f"no {column}, which data.columns.{absent} names; {found}.{nearest(columns[absent], [printable(key) for key in row])}"
+        return f"no {column}, which data.columns.{absent} names; {found}.{nearest(columns[absent], [printable(key) for key in keys])}"
     suggestion = _suggestion(row, columns)
     way_out = f"Add it, or pass {suggestion}." if suggestion else f"Add it, or pass --set data.columns.{absent}=NAME."
     return f'"{absent}" is missing; {found}. {way_out}'
@@ -159,7 +164,8 @@ def _unknown(row: Mapping[str, object]) -> str:
 
 def _preference(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
     found = "the row has chosen and rejected answers (preference data); expected one answer"
-    suggestion = _suggestion({key: value for key, value in row.items() if key != "rejected"}, columns)
+    messages = isinstance(row["chosen"], list)  # a whole conversation, else `foreign` would have said so
+    suggestion = _suggestion({key: value for key, value in row.items() if key == "chosen" or not (messages or key == "rejected")}, columns)
     return f"{found}. To learn the chosen one, pass {suggestion}." if suggestion else f'{found}. Keep the chosen one, as "answer".'
 
 
