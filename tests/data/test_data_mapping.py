@@ -153,3 +153,23 @@ def test_missing_value_written_as_text_is_a_warning_where_it_may_be_meant(saved)
     assert [(finding.severity, str(finding)) for finding in dataset.findings] == [
         ("warning", 'faq.jsonl:1: "answer" is "nan": a missing value written as text? It is used as it stands.')
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"question": "a", "answer": "b", "system_prompt": "c"}, ('"system_prompt"', "Pass --set data.columns.system=system_prompt, or remove it.")),
+        ({"instruction": "a", "output": "b", "context": "c"}, ('"context"', "Pass --set data.columns.input=context, or remove it.")),
+        ({"question": "a", "answer": "b", "Document": "c"}, ('"Document"', "Join it into the question, or remove it.")),
+        ({"prompt": "a", "completion": "b", "knowledge": ["c"]}, ('"knowledge"', "Join it into the question, or remove it.")),
+    ],
+)
+def test_columns_that_change_the_row_are_not_dropped_in_silence(saved, row, expected):
+    column, way_out = expected
+    (found,) = load(saved(lines(row))).findings
+    assert str(found) == f"faq.jsonl:1: {column} in 1 row is not used, and it may change what is right to answer. {way_out}"
+
+
+def test_other_columns_are_left_alone_in_silence(saved):
+    row = {"question": "a", "answer": "b", "id": "7", "source": "web", "tags": ["x"], "context": "", "title": "T", "category": "c"}
+    assert [*load(saved(lines(row))).findings] == []

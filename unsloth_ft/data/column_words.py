@@ -36,6 +36,7 @@ _TOKENS = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SHORTEST_TOKEN = 3  # "a" and "q" alone are names, within a name they are nothing
 _SHORTEST_NEAR = 5  # "tags" is no misspelt "task"
+_LONGEST = 40  # characters of a name that is looked up
 _NEAR = 0.75  # of difflib: one letter wrong in four
 
 
@@ -49,6 +50,11 @@ def best(names: Iterable[str], words: tuple[str, ...]) -> str | None:
     """Of several names the one that most likely means one of `words`: the word itself, the word within it, a misspelling of it."""
     ranked = [(rank, place, name) for place, name in enumerate(names) if (rank := _rank(name, _folded(words))) is not None]
     return min(ranked)[2] if ranked else None
+
+
+def means(name: str, words: tuple[str, ...]) -> bool:
+    """Whether the name is one of the words, however it is written."""
+    return len(name) <= _LONGEST and folded(name) in _folded(words)
 
 
 @lru_cache(maxsize=16)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from xxhash import xxh3_64_intdigest
 
 from .findings import Finding
+from .unused_columns import CONTEXT, INPUT, SYSTEM, message
 from .wording import count
 
 MOST_KINDS = 1000  # of unknown rows that are told apart; a file of rows that are all different must not fill the memory
@@ -42,7 +43,8 @@ class SaidOnce:
     def counted(self, code: str, name: str, line: int) -> None:
         """Something harmless, such as a key that is not used."""
         first, number = self._counts.get((code, name), (line, 0))
-        self._counts[code, name] = (first, number + 1)
+        if number or len(self._counts) < MOST_KINDS:
+            self._counts[code, name] = (first, number + 1)
 
     def merge(self, other: SaidOnce) -> None:
         """What was met in the rows that come after these."""
@@ -87,4 +89,6 @@ def _harmless(file: str, code: str, name: str, line: int, number: int) -> Findin
     messages = count(number, "message")
     if code == "empty-system":
         return Finding(file, line, "note", code, f"{messages} of the system without text left out.")
+    if code in (SYSTEM, INPUT, CONTEXT):
+        return Finding(file, line, "warning", code, message(code, name, number))
     return Finding(file, line, "warning", code, f'"{name}" in {messages} is not used: every assistant message is trained on as it stands.')

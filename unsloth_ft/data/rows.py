@@ -13,6 +13,7 @@ from .messages import messages_of
 from .once import SaidOnce
 from .quick import Row, quick_row
 from .shapes import NoShape, Shape, renamed, shape_of
+from .unused_columns import unused
 
 # Lists beside the conversation that other trainers put into the prompt; leaving them out in silence would train another thing.
 _UNSUPPORTED_LISTS = ("history", "images", "videos", "audios")
@@ -83,6 +84,9 @@ def _row(
     else:
         messages, more = _pair(row, shape)
         problems += more
+    if text is None:
+        for code, column in unused(row, shape.name):
+            once.counted(code, column, line)
     yield from (Finding(file, line, problem.severity, problem.code, problem.message) for problem in problems)
     if not any(problem.severity == "error" for problem in problems):
         yield Row(Conversation(messages, file, line, text, tools), shape.name)
