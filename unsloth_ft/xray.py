@@ -58,7 +58,7 @@ class XRay:
 
 
 def encode_all(conversations: Sequence[Conversation], chat: Chat) -> Rows:
-    """Every conversation as a row. Raises one UserError with the first ten mistakes and their total."""
+    """A few conversations as rows: of many, `token_store.tokenized` has warnings too. Raises as it does."""
     return tokenized([conversations], chat=chat).parts[0]
 
 

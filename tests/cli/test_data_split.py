@@ -45,6 +45,7 @@ def test_a_run_on_both_files_has_no_leak_and_records_the_hashes_that_were_said(w
     assert (planned.code, planned.err) == (0, "")
     recorded = json.loads(planned.out)["data"]
     assert recorded["files"][0]["sha256"] == said["train"]["sha256"]
+    assert [(file["name"], file["sha256"]) for file in recorded["held_out_files"]] == [("held_out.jsonl", said["held_out"]["sha256"])]
     assert [recorded["train_sha256"], recorded["held_out_sha256"]] == [said[side]["conversations_sha256"] for side in ("train", "held_out")]
     sides = [{normalise(row.question) for row in load([said[side]["path"]]).conversations} for side in ("train", "held_out")]
     assert (sides[0] & sides[1], said["held_out"]["rows"]) == (set(), 13)

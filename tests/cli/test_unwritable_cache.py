@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import QUICK, call
+from unsloth_ft import token_store
 
 SAYS = (
     "warning: what was measured here is not kept for later plans: $UNSLOTH_FT_CACHE or ~/.cache/unsloth-ft can't be written (File exists). Set "
@@ -33,3 +34,10 @@ def test_a_probe_ends_well_and_says_it_once(tiny: str):
     answer = call("plan", "smollm2-135m", "--data", "faq.jsonl", "--model", tiny, "--backend", "peft", "--probe", "--json")
     assert answer.code == 0
     assert json.loads(answer.out)["warnings"].count(SAYS.removeprefix("warning: ")) == 1
+
+
+def test_a_look_at_every_row_says_why_they_are_not_kept(tiny: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_store, "KEPT_FROM", 0)
+    answer = call("data", "preview", "faq.jsonl", "--recipe", "smollm2-135m", "--model", tiny, "--statistics")
+    says = SAYS.replace("what was measured here is not kept for later plans", "tokenized rows are not kept for the next time")
+    assert (answer.code, answer.err) == (0, says.replace("File exists", "Not a directory") + "\n")

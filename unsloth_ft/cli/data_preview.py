@@ -116,11 +116,14 @@ def _chat(request: Request) -> tuple[str, Chat]:
 
 
 def _say_lengths(file: str, request: Request, chat: Chat) -> None:
-    from unsloth_ft import data, xray
+    from unsloth_ft import data, token_store, xray
 
     values = request.recipe.recipe.data
     dataset = data.load([file], columns=values.columns, roles=values.roles, offline=request.offline)
-    facts = xray.measure(xray.encode_all(dataset.conversations, chat), ())
+    stored = token_store.tokenized([dataset.conversations], chat=chat)
+    for warning in stored.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    facts = xray.measure(stored.parts[0], ())
     lengths = f"p50 {facts.length_p50}, p95 {facts.length_p95}, max {facts.length_max}"
     click.echo(f"{facts.train_rows:,} rows; tokens: {lengths}")
 

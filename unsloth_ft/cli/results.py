@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @options.JSON
 def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool, as_json: bool) -> None:
     """Score RUN's adapter on other questions: loss, perplexity, token F1 and exact match, before and after."""
-    from unsloth_ft import backends, data, hardware, prepare, xray
+    from unsloth_ft import backends, data, hardware, prepare, token_store, xray
     from unsloth_ft.evaluate.compare import compare
     from unsloth_ft.export.adapter_config import read_config
     from unsloth_ft.reopen import reopen, trained
@@ -38,7 +38,9 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     backend = backends.activate(backends.choose(known["plan"]["backend"]["value"], machine).value)
     run = reopen(name, model=model, offline=offline)
     dataset = data.load(files, columns=run.recipe.data.columns, roles=run.recipe.data.roles, offline=offline)
-    rows, seen = xray.look(xray.encode_all(dataset.conversations, run.chat), run.plan.max_seq_length.value, run.chat.tokenizer)
+    stored = token_store.tokenized([dataset.conversations], chat=run.chat)
+    terminal.show_warnings(stored.warnings, options.stderr())
+    rows, seen = xray.look(stored.parts[0], run.plan.max_seq_length.value, run.chat.tokenizer)
     kept = {rows.where(at) for at in range(len(rows))}
     with backends.third_party():
         tuned = backend.load_adapter(backend.load(run.base, run.plan), run.directory.adapter, run.plan)
