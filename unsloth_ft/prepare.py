@@ -300,7 +300,7 @@ def _held_out(request: Request, dataset: Dataset) -> tuple[Sequence[Conversation
             parts.train,
             parts.held_out,
             f"{recipe.data.held_out:.0%} of the rows, split by question with seed {recipe.train.seed}",
-            warnings,
+            [*warnings, *parts.warnings],
         )
     names = ", ".join(Path(file.path).name for file in dataset.eval_files)
     return dataset.conversations, dataset.held_out, names, warnings

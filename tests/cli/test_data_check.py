@@ -29,3 +29,14 @@ def test_the_page_never_takes_a_data_files_place(work: Path):
     assert (answer.code, answer.err) == (2, "error: --report is faq.jsonl, one of the data files. Name another file.\n")
     assert call("data", "check", "f*.jsonl", "--report", "faq.jsonl") == answer
     assert (work / "faq.jsonl").read_bytes() == before
+
+
+def test_a_single_question_is_enough_to_check_and_not_to_run(work: Path):
+    (work / "one.jsonl").write_bytes(b'{"question": "Who?", "answer": "Me."}\n')
+    answer = call("data", "check", "one.jsonl")
+    assert (answer.code, answer.err) == (
+        0,
+        "warning: one.jsonl: 1 row; a held-out split needs at least 2 rows with different questions. "
+        "Add rows, or pass --eval-data FILE with questions to measure on.\n",
+    )
+    assert call("data", "check", "one.jsonl", "--eval-data", "faq.jsonl").err == ""

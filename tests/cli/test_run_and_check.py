@@ -18,9 +18,9 @@ BAD = [case for _, cases in SECTIONS for case in cases]
 NOWHERE = "./nowhere: no such folder; expected a hub id (owner/name), or a folder with config.json and safetensors."
 
 
-def said_by_run(file: str) -> str:
+def said_by_run(file: str, *eval_data: str) -> str:
     """What a run says of the file, or that it looks for its model."""
-    asked = prepare.request("smollm2-135m", data=(file,), eval_data=("eval.jsonl",), model="./nowhere", backend="peft")
+    asked = prepare.request("smollm2-135m", data=(file,), eval_data=eval_data, model="./nowhere", backend="peft")
     with pytest.raises(UserError) as refused:
         prepare.prepare(asked, activate=False)
     return str(refused.value)
@@ -40,6 +40,7 @@ def test_run_and_check_refuse_every_bad_file_with_the_same_words(work: Path, sec
         assert (name, checked.code, without_remarks(checked.err)) == (name, 2, f"error: {message}\n")
         assert all(line.startswith("note: ") for line in checked.out.splitlines())
         assert (name, said_by_run(file)) == (name, message)
+        assert (name, said_by_run(file, "eval.jsonl")) == (name, message)
         assert snapshot(work) == before
         (work / file).unlink()
 
@@ -50,7 +51,11 @@ def test_run_and_check_accept_every_good_file(work: Path):
         before = snapshot(work)
         checked = call("data", "check", file)
         assert (name, checked.code) == (name, 0)
-        assert (name, said_by_run(file)) == (name, NOWHERE)
+        warnings = [line.removeprefix("warning: ") for line in checked.err.splitlines()]
+        one_question = next((line for line in warnings if "a held-out split needs at least 2 rows" in line), None)
+        assert (name, said_by_run(file)) == (name, one_question or NOWHERE)
+        assert (name, said_by_run(file, "eval.jsonl")) == (name, NOWHERE)
+        assert "a held-out split needs" not in call("data", "check", file, "--eval-data", "eval.jsonl").err
         assert snapshot(work) == before
         (work / file).unlink()
 

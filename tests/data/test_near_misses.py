@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.calling import call
@@ -28,10 +30,11 @@ def test_near_miss_passes_without_a_word(tmp_path, monkeypatch, file, content, e
     examination = examine(file, take=taken.append)
     assert examination.findings.lines == []
     assert [tuple(message.content for message in row.messages) for row in taken] == expected
-    answer = call("data", "check", file)
+    Path("held_out.jsonl").write_bytes(b'{"question": "Another one?", "answer": "Yes."}\n')  # without it one question is remarked upon
+    answer = call("data", "check", file, "--eval-data", "held_out.jsonl")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines()[-1].endswith(": 0 errors, 0 warnings, 0 notes")
-    assert [path.name for path in tmp_path.iterdir()] == [file]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([file, "held_out.jsonl"])
 
 
 @pytest.mark.parametrize(

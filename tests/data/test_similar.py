@@ -169,3 +169,13 @@ def test_rows_of_two_files_with_one_template_are_signed_alike(tmp_path, monkeypa
     dataset = load(["a.jsonl", "b.jsonl"])
     group = groups(dataset.conversations)
     assert group[0] == group[len(alone) + 1 + 20] == 0 and len(set(group)) == len(group) - 1
+
+
+def test_a_split_of_rows_that_are_all_alike_says_so():
+    words = [f"word{number}" for number in range(40)]
+    alike = [row(" ".join([*words, f"end{line}"]), " ".join([*words, f"last{line}"]), line) for line in (1, 2, 3)]
+    assert split(alike, seed=1).warnings == (
+        "faq.jsonl: all rows are near duplicates of each other, over any number of steps, so that rows were held out whose near duplicates "
+        "are trained on: their score may measure memory. Add other rows, or pass --eval-data FILE with questions to measure on.",
+    )
+    assert split([*alike, row("Other?", "a", 4)], seed=1).warnings == ()

@@ -60,6 +60,8 @@ def check(
         take_held_out=tokens.take_held_out if tokens else None,
         processes=_processes(),
     )
+    if found.one_question and not eval_data:
+        found = _with_one_question(found)
     if tokens and facts:
         found = _with_tokens(found, tokens, values, facts)
     if report is not None:
@@ -117,6 +119,17 @@ def _tokens(recipe: Recipe, *, offline: bool) -> tuple[TokenCheck, ModelFacts]:
         tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
     )
     return TokenCheck(chat), base.facts()
+
+
+def _with_one_question(found: Examination) -> Examination:
+    """`run` refuses these files alone; held-out rows, or rows to mix in, may be one."""
+    from dataclasses import replace
+
+    from unsloth_ft.data import Finding, collected
+    from unsloth_ft.data.split import one_question
+
+    file = next(facts.path for facts in found.files if facts.rows)
+    return replace(found, findings=found.findings + collected([Finding(file, None, "warning", "one-question", one_question(found.rows))]))
 
 
 def _with_tokens(found: Examination, tokens: TokenCheck, recipe: Recipe, facts: ModelFacts) -> Examination:

@@ -43,6 +43,8 @@ def split(
     split_files.targets(out, files)
     dataset = reading.load(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
     done = split_files.write(dataset, out, share=SHARE if share is None else share, rows=rows, seed=seed)
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         options.print_json({**asdict(done), "seed": seed})
         return

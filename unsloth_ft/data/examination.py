@@ -23,7 +23,10 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True)
 class Examination:
-    """What is known of the data after one reading; `eval_files` were read behind `files`, and compared with them."""
+    """What is known of the data after one reading; `eval_files` were read behind `files`, and compared with them.
+
+    `one_question`: no row to train on asks another one than the first, so that a run can hold none out.
+    """
 
     rows: int
     shape: str
@@ -31,6 +34,7 @@ class Examination:
     findings: Findings
     survey: Survey
     eval_files: tuple[FileFacts, ...] = ()
+    one_question: bool = False
 
 
 def examine(
@@ -66,9 +70,11 @@ def examine(
     compared = across.within(rows)
     if held_out_files:
         compared += across.leaks(rows, held_out.index.rows, allowed=allow_leak)
+    one_question = bool(len(rows) and (rows["question"] == rows["question"][0]).all())
     del rows, training.index, held_out.index  # 168 bytes a row, which the survey's models find a use for
     said = found.findings() + collected(training.survey.findings()) + compared
-    return Examination(training.rows, " + ".join(training.shapes), tuple(training.files), said, training.survey, tuple(held_out.files))
+    shape = " + ".join(training.shapes)
+    return Examination(training.rows, shape, tuple(training.files), said, training.survey, tuple(held_out.files), one_question)
 
 
 def names(paths: Paths) -> list[str]:

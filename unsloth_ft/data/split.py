@@ -12,19 +12,25 @@ from .checks import normalise
 from .conversation import Conversation
 from .shelf import chosen
 
+_ALL_LINKED = (
+    "all rows are near duplicates of each other, over any number of steps, so that rows were held out whose near duplicates are trained on: "
+    "their score may measure memory. Add other rows, or pass --eval-data FILE with questions to measure on."
+)
+
 
 @dataclass(frozen=True)
 class Split:
-    """Both sides in the order the rows came; neither is empty, and no question is on both, nor a row and its near duplicate."""
+    """Both sides in the order the rows came; neither is empty, and no question is on both, nor a row and its near duplicate, unless `warnings` say so."""
 
     train: Sequence[Conversation]
     held_out: Sequence[Conversation]
+    warnings: tuple[str, ...] = ()
 
 
 def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: int | None = None, seed: int) -> Split:
     """Hold out about `share` of the rows (or a number of `rows`), at least one, never more than asked unless every group of one question is larger.
 
-    Rows with the same normalised question stay together, and near duplicates do. Questions are drawn in the order of a hash of the seed
+    Rows with the same normalised question stay together, and near duplicates do, unless that leaves one group. Questions are drawn in the order of a hash of the seed
     and the question, so shuffling the file, or adding a row, leaves the other rows' order of being drawn as it was.
 
     Raises: UserError when `share` is not between 0 and 1, or when there are fewer than two different questions.
@@ -35,12 +41,14 @@ def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: in
     if len(set(questions)) < 2:
         raise UserError(_too_few(conversations))
     names = _names(groups(conversations), questions, seed)
-    if len(set(names)) < 2:
-        names = questions  # one group cannot be split; the check has named its rows
+    linked = len(set(names)) < 2
+    if linked:
+        names = questions  # one group cannot be split
     held = _drawn(Counter(names), wanted=rows or max(1, round(share * len(names))), seed=seed)
     return Split(
         train=chosen(conversations, [place for place, name in enumerate(names) if name not in held]),
         held_out=chosen(conversations, [place for place, name in enumerate(names) if name in held]),
+        warnings=(f"{conversations[0].file}: {_ALL_LINKED}",) if linked else (),
     )
 
 
@@ -82,9 +90,13 @@ def _rank(question: str, seed: int) -> bytes:
 def _too_few(conversations: Sequence[Conversation]) -> str:
     if not conversations:
         return "there are no rows to split; expected at least 2 with different questions. Add rows, or pass --eval-data FILE."
-    where = conversations[0].file
-    found = "1 row" if len(conversations) == 1 else f"{len(conversations):,} rows with one and the same question"
+    return f"{conversations[0].file}: {one_question(len(conversations))}"
+
+
+def one_question(rows: int) -> str:
+    """What is said of rows that have no more than one question: a run needs other ones to measure on."""
+    found = "1 row" if rows == 1 else f"{rows:,} rows with one and the same question"
     return (
-        f"{where}: {found}; a held-out split needs at least 2 rows with different questions. "
+        f"{found}; a held-out split needs at least 2 rows with different questions. "
         "Add rows, or pass --eval-data FILE with questions to measure on."
     )

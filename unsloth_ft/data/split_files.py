@@ -31,11 +31,12 @@ class Side:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """What was written; `rewritten`: each row as a line of JSON of its own, under the standard names."""
+    """What was written; `rewritten`: each row as a line of JSON of its own, under the standard names; `warnings` as `Split` has them."""
 
     train: Side
     held_out: Side
     rewritten: bool
+    warnings: tuple[str, ...] = ()
 
 
 def targets(folder: str, inputs: Sequence[str]) -> tuple[str, str]:
@@ -73,7 +74,7 @@ def write(dataset: Dataset, folder: str, *, share: float = 0.1, rows: int | None
                 both[(conversation.file, conversation.line) in held].write(line)
         undo.pop_all()
     train, held_out = (_side(file, side) for file, side in zip(both, (parts.train, parts.held_out), strict=True))
-    return SplitFiles(train, held_out, rewritten=not kept)
+    return SplitFiles(train, held_out, rewritten=not kept, warnings=parts.warnings)
 
 
 def _side(file: NewFile, rows: Sequence[Conversation]) -> Side:
