@@ -99,7 +99,7 @@ BAD_ROWS: list[tuple[str, str, bytes, str]] = [
         lines({"q": "a", "a": "b"}, {"q": "c", "a": "d"}),
         (
             'faq.jsonl:1: no known shape in the keys "q" and "a"; known shapes: '
-            f"{KNOWN}. Pass --set data.columns.question=q --set data.columns.answer=a. 1 more row like it."
+            f"{KNOWN}. Pass --set data.columns.question=q --set data.columns.answer=a. 1 more row like it.\n2 errors; nothing was written."
         ),
     ),
     (

@@ -107,6 +107,8 @@ REPAIRS: list[tuple[str, str, bytes, list[dict], list[str]]] = [
 # What has two readings, or none: the first line of the refusal.
 UNREPAIRABLE: list[tuple[str, str, bytes, str]] = [
     ("an empty answer", "d.jsonl", BYTES + lines(qa("b", "")), 'd.jsonl:2: "answer" is empty; expected text. Fill it in, or remove the row.'),
+    ("a number beyond all bounds, which JSON would write as Infinity", "d.json", b'[{"question": "Who?", "answer": "Me."}, {"question": "b", "answer": "c", "x": 1e400}]',
+     'd.json:2: the number "1e400" is too large: it would be read as infinity. Write it as text.'),
     ("None", "d.jsonl", BYTES + lines(qa("b", "None")),
      'd.jsonl:2: "answer" is "None", as Python writes a missing value. Leave it out, or write what is meant.'),
     ("no answer", "d.jsonl", BYTES + b'{"question": "b"}\n',

@@ -13,6 +13,7 @@ from tests.data.near_misses import NEAR_MISSES
 from tests.fuzz.million import block
 from unsloth_ft.data import Conversation, chunks, examine
 from unsloth_ft.data.once import MOST_KINDS, SaidOnce
+from unsloth_ft.data.sources import Source, records_at
 
 CASES = [case for _, cases in SECTIONS for case in cases] + NEAR_MISSES
 
@@ -79,3 +80,17 @@ def test_rows_of_more_kinds_than_are_told_apart_are_counted(whole: Callable[[Sai
     assert found[MOST_KINDS:] == [
         "f.jsonl:1001: from here on 500 more rows of no known shape, whose keys are none of 1,000 other kinds'."
     ]
+
+
+def test_what_stands_behind_the_last_row_asked_for_is_not_read(tmp_path):
+    (tmp_path / "f.csv").write_bytes(b"question,answer\n" + b"a,b\n" * 1000)
+    read: list[int] = []
+
+    class Watched(Source):
+        def records(self, **more):
+            for record in super().records(**more):
+                read.append(record.line)
+                yield record
+
+    assert [record.line for record in records_at(Watched(str(tmp_path / "f.csv"), offline=True), {2, 3})] == [2, 3]
+    assert read == [1, 2, 3]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
@@ -204,6 +208,22 @@ def test_lines_that_never_close_are_read_in_time():
     content = b'{"a": [\n' * 3_000 + BYTES
     done, written = repaired(content, wanted=Wanted({}, {}, drop=True))
     assert (written, done.dropped.count) == ([qa()], 3_000)
+
+
+def test_missing_numbers_of_a_table_become_null_and_what_json_has_no_notation_for_is_refused():
+    def table(x: list[object]) -> bytes:
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table({"question": ["Who?", "b"], "answer": ["Me.", "c"], "x": x}), sink)
+        return sink.getvalue()
+
+    for absent in (float("nan"), float("inf")):
+        done, written = repaired(table([absent, 0.5]), file="d.parquet")
+        assert written == [{**qa(), "x": None}, {**qa("b", "c"), "x": 0.5}]
+        assert done.changes.lines[1:] == ["d.parquet:1: NaN or infinity became null, which means absent."]
+    for unwritable in (b"\xff", Decimal("1.5")):
+        assert refusal(table([None, unwritable]), file="d.parquet")[0] == (
+            "d.parquet:2: the row holds a value that JSON has no notation for, such as bytes or a decimal number. Write it as text, or leave it out."
+        )
 
 
 def test_a_text_of_escaped_quotes_that_is_never_closed_is_read_in_time():

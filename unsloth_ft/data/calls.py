@@ -6,6 +6,7 @@ Keys keep the file's order: a chat template shows a function's parameters and a 
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -68,7 +69,7 @@ def linked(messages: Sequence[Message], *, first: int) -> tuple[tuple[Message, .
     if all(message.tool_calls is None for message in messages):
         return tuple(message if message.tool_call_id is None else replace(message, tool_call_id=None) for message in messages), None
     read: list[Message] = []
-    open_calls: dict[str, int] = {}
+    open_calls: OrderedDict[str, int] = OrderedDict()  # whose first is found at once, however many are gone
     given = 0
     for place, message in enumerate(messages, start=first):
         if message.role == "tool":
@@ -84,7 +85,7 @@ def linked(messages: Sequence[Message], *, first: int) -> tuple[tuple[Message, .
             given, ids = _identified(calls, given)
             if len(set(ids)) < len(ids):
                 return tuple(messages), Problem("bad-call", f"two calls of message {place} have the same id. Rename one of them.")
-            open_calls = dict.fromkeys(ids, place)
+            open_calls = OrderedDict.fromkeys(ids, place)
             message = replace(message, tool_calls=canonical_json(calls))
         read.append(message)
     if open_calls and messages[-1].role == "tool":
@@ -118,8 +119,8 @@ def canonical_json(value: object) -> str:
 def _canonical(value: object, name: str) -> str | Problem:
     try:
         text = canonical_json(value)
-    except ValueError:  # a table's
-        return Problem("not-a-number", f"{name} holds NaN or infinity, which JSON has no word for. Leave it out.")
+    except (TypeError, ValueError):  # a table's
+        return Problem("not-a-number", f"{name} holds NaN, infinity or bytes, which JSON has no word for. Leave it out.")
     return bad_character(text.replace("\\u0000", "\0"), name) or text
 
 

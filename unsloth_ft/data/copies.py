@@ -155,20 +155,20 @@ def as_line(row: dict[str, object]) -> bytes:
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(row), ensure_ascii=False, allow_nan=False)
     try:
         return text.encode("utf-8") + b"\n"
     except UnicodeEncodeError:  # half of a surrogate pair, in a key that nobody reads
-        return json.dumps(_finite(row)).encode("ascii") + b"\n"
+        return json.dumps(finite(row)).encode("ascii") + b"\n"
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
     """The value with null for NaN and infinity, which tables may hold and JSON has no word for."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+        return {key: finite(item) for key, item in value.items()}
+    return type(value)(map(finite, value)) if isinstance(value, (list, tuple)) else value
 
 
 def as_row(conversation: Conversation) -> dict[str, object]:

@@ -20,7 +20,7 @@ class Finding:
 
     `file` is the path as the user gave it. `line` counts from 1 (for arrays, CSV and Parquet: the record's number); None is the
     whole file. `code` is the kind, by which findings are grouped: 'invalid-json', 'unknown-role' and so on. `column` counts
-    characters from 1 in the line, `offset` bytes from 0 in the (unpacked) file, where they are known.
+    characters from 1 in the line, `offset` bytes from 0 in the (unpacked) file, where they are known. `rows`: of how many it is said.
     """
 
     file: str
@@ -30,6 +30,7 @@ class Finding:
     message: str
     column: int | None = None
     offset: int | None = None
+    rows: int = 1
 
     def __str__(self) -> str:
         place = [] if self.line is None else [self.line] if self.column is None else [self.line, self.column]
@@ -38,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """All findings of one code: the first of them in the files' order, and how many there are."""
+    """All findings of one code: the first of them in the files' order, and of how many rows they are said."""
 
     severity: Severity
     code: str
@@ -48,13 +49,13 @@ class Kind:
     @property
     def lines(self) -> list[str]:
         """A line each of the first, and one for the others."""
-        more = self.count - len(self.first)
+        more = self.count - sum(finding.rows for finding in self.first)
         shown = [str(finding) for finding in self.first]
         return [*shown, f"  and {more:,} more of this kind, {self.count:,} in all"] if more else shown
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
-        first = [asdict(finding) for finding in self.first]
+        first = [{key: value for key, value in asdict(finding).items() if key != "rows"} for finding in self.first]
         return {"severity": self.severity, "code": self.code, "count": self.count, "first": first}
 
 
@@ -113,7 +114,7 @@ class Collector:
         self._files.setdefault(finding.file, len(self._files))
         if len(kept) < SHOWN_PER_CODE:
             kept.append(finding)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + finding.rows
 
     def extend(self, findings: Iterable[Finding]) -> None:
         """Several more."""

@@ -68,11 +68,11 @@ class SaidOnce:
         """Errors first."""
         for first, message, number in self._unknown.values():
             more = f" {count(number - 1, 'more row')} like it." if number > 1 else ""
-            yield Finding(self._file, first, "error", "unknown-shape", message + more)
+            yield Finding(self._file, first, "error", "unknown-shape", message + more, rows=number)
         if self._other_kinds is not None:
             first, number = self._other_kinds
             message = f"from here on {count(number, 'more row')} of no known shape, whose keys are none of {MOST_KINDS:,} other kinds'."
-            yield Finding(self._file, first, "error", "unknown-shapes", message)
+            yield Finding(self._file, first, "error", "unknown-shapes", message, rows=number)
         if len(self._shapes) > 1:
             yield self._mixed()
         for (code, name), (first, number) in self._counts.items():

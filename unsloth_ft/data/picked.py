@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from ..errors import UserError
 from .conversation import Conversation
 from .findings import Finding, raise_errors
-from .jsonfiles import Record, decoded, record
 from .rows import rows
-from .sources import Source
-from .streams import Lines
+from .sources import Source, records_at
 from .wording import printable
 
 
@@ -45,16 +42,13 @@ def rows_at(path: str, places: Collection[int], *, columns: Mapping[str, str], r
 
     Raises: UserError for a line that has no row, or one that can't be read.
     """
-    last = max(places)
     found: list[Conversation] = []
     wrong: list[Finding] = []
-    for item in rows(path, _records_at(path, places, offline), columns=columns, roles=roles):
+    for item in rows(path, records_at(Source(path, offline), places), columns=columns, roles=roles):
         if isinstance(item, Finding):
             wrong += [item] if item.severity == "error" and _concerns(item, places) else []
-        elif item.conversation.line in places:
+        else:
             found.append(item.conversation)
-        if not isinstance(item, Finding) and item.conversation.line >= last:
-            break
     raise_errors(wrong)
     absent = sorted(set(places) - {conversation.line for conversation in found})
     if absent:
@@ -66,17 +60,3 @@ def rows_at(path: str, places: Collection[int], *, columns: Mapping[str, str], r
 def _concerns(finding: Finding, places: Collection[int]) -> bool:
     """A file without rows is said so only where it was read to its end, which isn't here."""
     return finding.line in places or (finding.line is None and finding.code != "empty")
-
-
-def _records_at(path: str, places: Collection[int], offline: bool) -> Iterator[Record | Finding]:
-    last = max(places)
-
-    def read(name: str, stream: BinaryIO) -> Iterator[Record | Finding]:
-        for line in Lines(stream):
-            if line.number in places and line.raw is not None and line.raw.strip():
-                text = decoded(name, line.number, line.offset, line.raw)
-                yield text if isinstance(text, Finding) else record(name, line.number, text, offset=line.offset)
-            if line.number >= last:
-                return
-
-    yield from Source(path, offline).records(lines=read)

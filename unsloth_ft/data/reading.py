@@ -23,7 +23,7 @@ from .part import LEARNED_ROWS, Part, Take, Work, learned, of_cut
 from .paths import given_twice
 from .rows import rows
 from .similar import Index
-from .sources import Source, only
+from .sources import Source, records_at
 from .survey import Survey
 from .wording import printable
 
@@ -90,7 +90,7 @@ class Reading:
         found = {}
         for number, lines in wanted.items():
             path = self._paths[number]
-            records = only(Source(path, self._offline), lines)
+            records = records_at(Source(path, self._offline), lines)
             for item in rows(path, records, columns=self._columns, roles=self._roles, once=SaidOnce(path)):
                 if not isinstance(item, Finding):
                     found[number, item.conversation.line] = item.conversation.question

@@ -180,13 +180,19 @@ class _Repair:
                 if isinstance(each, Finding) and each.severity == "error":
                     self.ledger.left_out(replace(each, line=item.line))
             return
+        try:
+            line = as_line(row) if done or item.text is None else item.text.encode("utf-8") + b"\n"
+        except TypeError:
+            message = "the row holds a value that JSON has no notation for, such as bytes or a decimal number. Write it as text, or leave it out."
+            self.ledger.left_out(Finding(path, item.line, "error", "no-json", message))
+            return
         if self._is_leak(good.conversation) or self._is_copy(good.conversation):
             return
         for code, what in done:
             self.ledger.changed(Finding(path, item.line, "note", code, f"{what}."))
         self._shapes.setdefault(good.shape, good.conversation)
         self._line_of.append(item.line)
-        self._file.write(as_line(row) if done or item.text is None else item.text.encode("utf-8") + b"\n")
+        self._file.write(line)
 
     def _is_leak(self, conversation: Conversation) -> bool:
         if not self._leaks or _digest(normalise(conversation.question)) not in self._leaks:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from ..errors import MachineError
 from . import files, hub, repair_json
 from .content import Problem
+from .copies import finite
 from .findings import Finding
 from .jsonarray import elements
 from .jsonfiles import Record
@@ -110,7 +111,12 @@ def _encoded(path: str, stream: BinaryIO, say: Say) -> Iterator[bytes]:
 
 def _records(records: Iterator[Record | Finding], name: str, say: Say) -> Iterator[Found | Finding]:
     say(None, "format", f"the rows of {name} were written as JSON Lines.")
-    yield from map(_from_record, records)
+    for item in records:
+        found = _from_record(item)
+        if isinstance(found, Found) and (value := finite(found.value)) != found.value:
+            say(found.line, "not-a-number", "NaN or infinity became null, which means absent.")
+            found = found._replace(value=value)
+        yield found
 
 
 def _from_record(item: Record | Finding) -> Found | Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -79,17 +79,20 @@ class Source:
         return FileFacts(self._path, sha256, size, rows)
 
 
-def only(source: Source, numbers: set[int]) -> Iterator[Record]:
-    """The records at these lines; the other lines of JSON Lines are passed over unread."""
+def records_at(source: Source, numbers: Collection[int]) -> Iterator[Record | Finding]:
+    """The records at these lines and the mistakes before the last of them; what stands behind it isn't read, and other lines of JSON Lines aren't parsed."""
+    last = max(numbers)
 
     def picked(path: str, stream: BinaryIO) -> Iterator[Record | Finding]:
         for line in Lines(stream):
-            if line.number in numbers and line.raw is not None:
+            if line.number in numbers and line.raw is not None and line.raw.strip():
                 text = decoded(path, line.number, line.offset, line.raw)
                 yield text if isinstance(text, Finding) else record(path, line.number, text, offset=line.offset)
-            if line.number >= max(numbers):
+            if line.number >= last:
                 return
 
     for item in source.records(lines=picked):
-        if isinstance(item, Record) and item.line in numbers:
+        if isinstance(item, Finding) or item.line in numbers:
             yield item
+        if item.line is not None and item.line >= last:
+            return
