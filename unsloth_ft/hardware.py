@@ -73,12 +73,17 @@ def detect() -> Hardware:
     return Hardware(
         gpus=gpus,
         cpu_name=name,
-        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpu_count=usable_cores(),
         cpu_has_bfloat16=bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}),
         memory_bytes=_memory_bytes(),
         system=platform.system(),
         gpu_note=note,
     )
+
+
+def usable_cores() -> int:
+    """That this process may use; of all where the system doesn't say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pin(hardware: Hardware, environment: MutableMapping[str, str] = os.environ) -> None:

@@ -114,3 +114,12 @@ def test_a_full_disk_leaves_no_file_and_no_folder(work: Path, monkeypatch: pytes
     assert (answer.code, answer.out) == (3, "")
     assert answer.err == "error: parts/train.jsonl: could not be written: No space left on device. Nothing of it is left.\n"
     assert snapshot(work) == before
+
+
+def test_the_share_is_the_recipes_unless_another_is_named(work: Path):
+    (work / "more.jsonl").write_text(rows(40), encoding="utf-8")
+    held = [
+        json.loads(call("data", "split", "more.jsonl", "--out", name, "--json", *words).out)["held_out"]["rows"]
+        for name, words in (("a", ()), ("b", ("--set", "data.held_out=0.5")), ("c", ("--set", "data.held_out=0.5", "--share", "0.25")))
+    ]
+    assert held == [4, 20, 10]

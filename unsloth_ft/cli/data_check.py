@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +42,7 @@ def check(
 ) -> None:
     """Say what is wrong with FILES, kind by kind, with lines. Needs no model; exit 2 when `run` would refuse them."""
     from unsloth_ft import data as reading
+    from unsloth_ft.hardware import usable_cores
 
     if report is not None:
         _check_report(report, [*reading.names(files), *(reading.names(eval_data) if eval_data else ())])
@@ -58,9 +57,9 @@ def check(
         allow_leak=values.data.allow_leak,
         take=tokens.take if tokens else None,
         take_held_out=tokens.take_held_out if tokens else None,
-        processes=_processes(),
+        processes=min(MOST_PROCESSES, usable_cores()),
     )
-    if found.one_question and not eval_data:
+    if found.one_question and not eval_data and not found.findings.of("error").count:
         found = _with_one_question(found)
     if tokens and facts:
         found = _with_tokens(found, tokens, values, facts)
@@ -140,11 +139,6 @@ def _with_tokens(found: Examination, tokens: TokenCheck, recipe: Recipe, facts: 
     lengths, positions = tokens.facts(), facts.max_position_embeddings
     length = max_seq_length(recipe, lengths, facts) if lengths is not None else Decision(positions, "the model's limit")
     return tokens.added_to(found, max_seq_length=length.value, reason=length.reason, positions=positions)
-
-
-def _processes() -> int:
-    """As many as this process may use cores."""
-    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
 
 
 def _document(found: Examination) -> dict[str, Any]:

@@ -10,8 +10,6 @@ import click
 from unsloth_ft.cli import options
 from unsloth_ft.errors import UserError
 
-SHARE = 0.1  # the share that `run` holds out
-
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
@@ -20,7 +18,7 @@ SHARE = 0.1  # the share that `run` holds out
     "--share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="X",
-    help="Share of the rows to hold out, like 0.2.  [default: 0.1]",
+    help="Share of the rows to hold out, like 0.2.  [default: data.held_out, 0.1]",
 )
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="Rows to hold out, in place of a share.")
 @click.option("--seed", default=3407, show_default=True, type=click.IntRange(0, 2**32 - 1), metavar="N", help="What decides which.")
@@ -42,7 +40,7 @@ def split(
     recipe = catalog.override(Recipe(model="any"), settings)
     split_files.targets(out, files)
     dataset = reading.load(list(files), columns=recipe.data.columns, roles=recipe.data.roles, offline=offline)
-    done = split_files.write(dataset, out, share=SHARE if share is None else share, rows=rows, seed=seed)
+    done = split_files.write(dataset, out, share=recipe.data.held_out if share is None else share, rows=rows, seed=seed)
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:
