@@ -61,7 +61,7 @@ class TokenCheck:
         for file, line, tokens, learned in zip(self._file, self._line, self._tokens, self._learned, strict=True):
             survey.add_tokens(tokens, learned)
             if tokens > max_seq_length:
-                self._found.add(_too_long(files[file], line, tokens, max_seq_length, reason))
+                self._found.add(_too_long(files[file], line, tokens, max_seq_length, reason, positions))
         return replace(examination, survey=survey, findings=examination.findings + self._found.findings())
 
     def _encode(self) -> None:
@@ -84,7 +84,9 @@ def _refused(conversation: Conversation, error: UserError) -> Finding:
     return Finding(conversation.file, conversation.line, "error", "chat-template", message)
 
 
-def _too_long(file: str, line: int, tokens: int, max_seq_length: int, reason: str) -> Finding:
+def _too_long(file: str, line: int, tokens: int, max_seq_length: int, reason: str, positions: int) -> Finding:
     found = f"{tokens:,} tokens; max_seq_length is {max_seq_length:,} ({reason})"
-    way_out = f"It is cut behind the last whole answer that fits, or left out. Shorten it, or pass --set max_seq_length={tokens}"
+    way_out = "It is cut behind the last whole answer that fits, or left out. Shorten it"
+    if tokens <= positions:
+        way_out += f", or pass --set max_seq_length={tokens}"
     return Finding(file, line, "warning", "too-long", f"{found}. {way_out}.")

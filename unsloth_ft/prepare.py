@@ -293,7 +293,7 @@ def data_record(prepared: Prepared) -> dict[str, Any]:
 
 def _held_out(request: Request, dataset: Dataset) -> tuple[Sequence[Conversation], Sequence[Conversation], str, list[str]]:
     recipe = request.recipe.recipe
-    warnings = dataset.findings.of("warning").lines
+    warnings = _of_rows(dataset)
     if not request.eval_data:
         parts = data.split(dataset.conversations, share=recipe.data.held_out, seed=recipe.train.seed)
         return (
@@ -304,6 +304,11 @@ def _held_out(request: Request, dataset: Dataset) -> tuple[Sequence[Conversation
         )
     names = ", ".join(Path(file.path).name for file in dataset.eval_files)
     return dataset.conversations, dataset.held_out, names, warnings
+
+
+def _of_rows(dataset: Dataset) -> list[str]:
+    """What was found in the rows, without the guesses at control tokens: `Chat` knows those of the model."""
+    return dataset.findings.without("control-token").of("warning").lines
 
 
 def _mixed(
@@ -320,7 +325,7 @@ def _mixed(
         dataset = data.load([part.path], roles=recipe.data.roles, offline=request.offline)
         enough_for = mixing.largest_share(wanted, part, len(train), len(dataset.conversations))
         found.append(mixing.draw(dataset, part, rows, largest_share=enough_for, seed=recipe.train.seed))
-        warnings += dataset.findings.of("warning").lines
+        warnings += _of_rows(dataset)
     drawn = data.Joined(*(part.rows for part in found))
     leaks = data.collected(data.leaks(drawn, held_out, allow_leak=recipe.data.allow_leak))
     leaks.raise_errors()

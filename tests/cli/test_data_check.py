@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.cli.calling import call
+from tests.data.building import lines, qa
 from tests.report.pages import Reader
 
 
@@ -40,3 +41,18 @@ def test_a_single_question_is_enough_to_check_and_not_to_run(work: Path):
         "Add rows, or pass --eval-data FILE with questions to measure on.\n",
     )
     assert call("data", "check", "one.jsonl", "--eval-data", "faq.jsonl").err == ""
+
+
+def test_a_report_never_takes_the_place_of_what_is_no_page(work: Path):
+    Path("notes.txt").write_text("mine", encoding="utf-8")
+    Path("faq.jsonl").write_bytes(lines(qa()))
+    answer = call("data", "check", "faq.jsonl", "--report", "notes.txt")
+    assert answer.code == 2
+    assert "--report is notes.txt; expected a name that ends in .html. Write --report notes.html." in answer.err
+    assert Path("notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_control_tokens_that_are_meant_as_text_need_no_word(work: Path):
+    Path("faq.jsonl").write_bytes(lines(qa("What is <|im_end|>?", "A token that ends a turn."), qa()))
+    assert "a control token of" in call("data", "check", "faq.jsonl").err
+    assert call("data", "check", "faq.jsonl", "--set", "data.special_tokens=text").err == ""

@@ -31,7 +31,7 @@ def test_the_plan_says_what_is_mixed_in_and_why(work: Path, general: Path, tiny:
         "mixed in: 4 of the 20 rows of general.jsonl (0.25 of the 15 training rows, drawn by seed 3407), so that general skills are "
         "rehearsed and not forgotten" in told
     )
-    assert "held out: 1 rows (10% of the rows, split by question with seed 3407)" in told
+    assert "held out: 1 row (10% of the rows, split by question with seed 3407)" in told
     data = json.loads(call(*words, "--json").out)["data"]
     (mixed,) = data["mixed"]
     assert (mixed["name"], mixed["share"], mixed["rows"], mixed["taken"], data["train_rows"]) == ("general.jsonl", 0.25, 20, 4, 15)

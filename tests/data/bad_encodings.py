@@ -108,7 +108,7 @@ BAD_ENCODINGS: list[tuple[str, str, bytes, str]] = [
         "Shift-JIS",
         "faq.jsonl",
         told("東京".encode("shift-jis")),
-        ("faq.jsonl:1: byte 14 of the file (0x93) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
+        ("faq.jsonl:1: byte 14 of the file (0x93) is not UTF-8. Convert it, from Shift_JIS as it seems: iconv -f CP932 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
     ),
     (
         "EUC-KR",

@@ -35,6 +35,15 @@ BAD_TABLES: list[tuple[str, str, bytes, str]] = [
         "faq.csv:1: text after a closing quote. A quote inside a quoted cell is written twice.",
     ),
     ("csv header only", "faq.csv", b"question,answer\n", "faq.csv: the file holds no rows; expected at least one."),
+    (
+        "csv with the index of pandas",
+        "faq.csv",
+        b",question,answer\n0,a,b\n",
+        (
+            "faq.csv: the header's column 1 has no name. Name it, or remove the column. "
+            "pandas wrote its index there: write with to_csv(…, index=False)."
+        ),
+    ),
     ("csv no name", "faq.csv", b"question,answer,\na,b,c\n", "faq.csv: the header's column 3 has no name. Name it, or remove the column."),
     ("csv twice", "faq.csv", b"question,answer,answer\na,b,c\n", 'faq.csv: the header has "answer" twice. Rename one of them.'),
     (

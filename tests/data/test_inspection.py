@@ -10,6 +10,7 @@ import pytest
 from tests.data.texts import ANSWER, BAD_TEXTS, GOOD_TEXTS, JWT, KEYS, NOTES
 from unsloth_ft.data import Conversation, Message, load
 from unsloth_ft.data.inspection import inspect
+from unsloth_ft.data.shift_jis import is_shift_jis
 
 
 def row(question: str, answer: str) -> Conversation:
@@ -82,7 +83,7 @@ def test_a_secret_in_a_tool_call_is_found():
     call = Message("assistant", "", tool_calls=json.dumps([{"function": {"arguments": {"token": KEYS["github"]}, "name": "x"}}]))
     findings = list(inspect(Conversation((Message("user", "Go"), call), "faq.jsonl", 7)))
     assert [(finding.code, finding.message.partition(",")[0]) for finding in findings] == [
-        ("secret", "the tool calls of message 2 holds what looks like a GitHub token")
+        ("secret", "a tool call of message 2 holds what looks like a GitHub token")
     ]
 
 
@@ -101,3 +102,13 @@ def test_a_text_made_to_be_slow_is_not(piece):
     """What is linear takes 0.1 s; a pattern that tries twice would take hours here, and the suite's time limit would tell."""
     texts = (piece * (100_000 // len(piece)), piece + "1" * 100_000, piece + " 1" * 50_000)
     assert all(len(found("What is it?", text)) <= 3 for text in texts)
+
+
+@pytest.mark.parametrize("text", ["質問,回答", "アルゴリズムについて教えてください", "東京"])
+def test_japanese_in_shift_jis_is_told_from_western_text(text):
+    assert is_shift_jis(text.encode("cp932"))
+
+
+@pytest.mark.parametrize("text", ["éléments", "Größe für Äpfel", "“Hello”", "été", "ÄÖÜ", "naïve", "‘a’ – ‘b’", "œuvre"])
+def test_western_text_is_not_taken_for_japanese(text):
+    assert not is_shift_jis(text.encode("cp1252"))

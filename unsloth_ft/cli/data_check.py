@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ def check(
         found = _with_one_question(found)
     if tokens and facts:
         found = _with_tokens(found, tokens, values, facts)
+    if tokens or values.data.special_tokens == "text":  # the tokenizer's own tokens are known, or all are meant as text
+        found = replace(found, findings=found.findings.without("control-token"))
     if report is not None:
         _write_page(report, found)
     if as_json:
@@ -85,6 +88,7 @@ def _check_report(report: Path, files: list[str]) -> None:
 
     if any(same_file(report, file) for file in files):
         raise UserError(f"--report is {report}, one of the data files. Name another file.")
+    options.check_page("--report", report)
 
 
 def _write_page(report: Path, found: Examination) -> None:

@@ -51,8 +51,10 @@ def preview(
     places = _places(file, lines)
     if rows is not None and places:
         raise UserError("--rows and --row both say which rows to show; expected one of them.")
-    if html is not None and same_file(html, file):
-        raise UserError(f"--html is {html}, the data file. Name another file.")
+    if html is not None:
+        if same_file(html, file):
+            raise UserError(f"--html is {html}, the data file. Name another file.")
+        options.check_page("--html", html)
     request = prepare.request(recipe, data=(file,), **inputs)
     if request.offline:
         prepare.go_offline()

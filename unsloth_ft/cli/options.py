@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -53,6 +54,14 @@ def training_inputs(command: Callable[..., Any], data: Callable[..., Any] = DATA
     ):
         command = option(command)
     return command
+
+
+def check_page(option: str, path: Path) -> None:
+    """A page takes only another page's place. Raises: UserError for any other name."""
+    from unsloth_ft.errors import UserError
+
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{option} is {path}; expected a name that ends in .html. Write {option} {path.with_suffix('.html')}.")
 
 
 def stderr() -> Console:

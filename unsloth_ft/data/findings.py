@@ -77,6 +77,10 @@ class Findings:
         """Those of one severity."""
         return Findings(tuple(kind for kind in self.kinds if kind.severity == severity))
 
+    def without(self, code: str) -> Findings:
+        """Those of all other kinds."""
+        return Findings(tuple(kind for kind in self.kinds if kind.code != code))
+
     @property
     def count(self) -> int:
         """How many were found, kept or not."""

@@ -37,7 +37,7 @@ def _problems(conversation: Conversation) -> Iterator[Problem]:
         for check in checks:
             yield from check(text, f"message {place} ({message.role})")
         if message.tool_calls is not None:
-            yield from _call_problems(message.tool_calls, f"the tool calls of message {place}")
+            yield from _call_problems(message.tool_calls, f"a tool call of message {place}")
         if message.role == "assistant" and text:
             if phrases:
                 yield from boilerplate.phrases(before, text, f"message {place} (assistant)")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from . import shift_jis
 from .findings import Finding
 from .jsontext import JsonProblem, Place, column, left_open, parse
 from .streams import MAX_LINE_BYTES, Line, Lines
@@ -40,8 +41,20 @@ def decoded(path: str, line: int, offset: int, raw: bytes) -> str | Finding:
         return raw.decode("utf-8")
     except UnicodeDecodeError as problem:
         found = f"byte {offset + problem.start} of the file (0x{raw[problem.start]:02x}) is not UTF-8"
-        way_out = cleaned(path, "iconv -f WINDOWS-1252 -t UTF-8 FILE")
-        return error(path, line, "not-utf8", f"{found}. Convert it, from Windows-1252 if it is that: {way_out}", offset=offset + problem.start)
+        name, convert = _encoding(raw)
+        way_out = cleaned(path, f"iconv -f {name} -t UTF-8 FILE")
+        return error(path, line, "not-utf8", f"{found}. {convert}: {way_out}", offset=offset + problem.start)
+
+
+def _encoding(raw: bytes) -> tuple[str, str]:
+    """(what iconv calls the encoding that the bytes may be of, what to do)."""
+    if shift_jis.is_shift_jis(raw):
+        return shift_jis.NAME, "Convert it, from Shift_JIS as it seems"
+    try:
+        raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return "ENCODING", "Nor is it Windows-1252. Convert it from the encoding that it was written in"
+    return "WINDOWS-1252", "Convert it, from Windows-1252 if it is that"
 
 
 def record(path: str, line: int, text: str, place: Place = column, *, offset: int, unit: str = "line") -> Record | Finding:

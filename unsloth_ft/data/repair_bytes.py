@@ -12,6 +12,7 @@ from ..errors import UserError
 from . import files
 from .content import Problem
 from .streams import CHUNK_BYTES, MAX_LINE_BYTES, Lines, StreamProblem, open_stream
+from .shift_jis import is_shift_jis
 from .wording import count, printable, quote
 
 Say = Callable[[int | None, str, str], None]
@@ -114,6 +115,8 @@ def text_of(raw: bytes, line: int, say: Say) -> str | Problem:
 def _western(raw: bytes, problem: UnicodeDecodeError, line: int, say: Say) -> str | Problem:
     found = f"byte 0x{raw[problem.start]:02x} is not UTF-8"
     name = "Name its encoding with --encoding, or mend it by hand."
+    if is_shift_jis(raw):
+        return Problem("not-utf8", f"{found}; the line reads as Shift_JIS. Pass --encoding cp932.")
     if _UTF8_SEQUENCE.search(raw):
         return Problem("not-utf8", f"{found}, and other characters of the line are: it was put together from two encodings, or cut. {name}")
     try:

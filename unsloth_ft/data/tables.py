@@ -118,8 +118,9 @@ def _bad_header(path: str, header: list[str]) -> Finding | None:
         found = f"the header is one column, {quote(names[0], limit=40)}; expected commas between its columns"
         return error(path, None, "bad-header", f"{found}. Write it again with commas, and quotes around cells that hold one.")
     if any(not name for name in names):
-        message = f"the header's column {names.index('') + 1} has no name. Name it, or remove the column."
-        return error(path, None, "bad-header", message)
+        place = names.index("") + 1
+        index = " pandas wrote its index there: write with to_csv(…, index=False)." if place == 1 and len(names) > 1 else ""
+        return error(path, None, "bad-header", f"the header's column {place} has no name. Name it, or remove the column.{index}")
     twice = given_twice(names)
     if twice is not None:
         return error(path, None, "bad-header", f"the header has {quote(twice, limit=40)} twice. Rename one of them.")

@@ -31,7 +31,7 @@ def show_plan(prepared: Prepared, console: Console) -> None:
     """The plan with its reasons, the X-ray, and every warning so far."""
     console.print(plan_table(prepared.plan))
     console.print(f"base model {prepared.base.model}, from {prepared.base.source}", highlight=False)
-    console.print(f"held out: {len(prepared.held_out_rows)} rows ({prepared.held_out_from})", highlight=False)
+    console.print(f"held out: {wording.count(len(prepared.held_out_rows), 'row')} ({prepared.held_out_from})", highlight=False)
     for part in prepared.mixed:
         console.print(mixed_line(part, len(prepared.train), prepared.recipe.train.seed), highlight=False, markup=False)
     show_xray(prepared.xray, console)
