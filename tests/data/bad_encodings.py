@@ -132,7 +132,7 @@ BAD_ENCODINGS: list[tuple[str, str, bytes, str]] = [
         "EBCDIC",
         "faq.jsonl",
         ROW.replace("„", "").replace("“", "").replace("–", "").replace("€", "").encode("cp500"),
-        ("faq.jsonl:1: byte 0 of the file (0xc0) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
+        ("faq.jsonl:1: byte 0 of the file (0xc0) is not UTF-8. Nor is it Windows-1252. Convert it from the encoding that it was written in: iconv -f ENCODING -t UTF-8 faq.jsonl > faq.clean.jsonl"),
     ),
     (
         "half a character at a text's end",
@@ -192,7 +192,7 @@ BAD_ENCODINGS: list[tuple[str, str, bytes, str]] = [
         "character beyond Unicode",
         "faq.jsonl",
         told(b"\xf4\x90\x80\x80"),
-        ("faq.jsonl:1: byte 14 of the file (0xf4) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
+        ("faq.jsonl:1: byte 14 of the file (0xf4) is not UTF-8. Nor is it Windows-1252. Convert it from the encoding that it was written in: iconv -f ENCODING -t UTF-8 faq.jsonl > faq.clean.jsonl"),
     ),
     (
         "sequence of five bytes",
@@ -282,7 +282,7 @@ BAD_ENCODINGS: list[tuple[str, str, bytes, str]] = [
         "random bytes",
         "faq.jsonl",
         bytes((n * 167 + n * n * 13 + 91) % 256 for n in range(600)),
-        ("faq.jsonl:1: byte 2 of the file (0xdd) is not UTF-8. Convert it, from Windows-1252 if it is that: iconv -f WINDOWS-1252 -t UTF-8 faq.jsonl > faq.clean.jsonl"),
+        ("faq.jsonl:1: byte 2 of the file (0xdd) is not UTF-8. Nor is it Windows-1252. Convert it from the encoding that it was written in: iconv -f ENCODING -t UTF-8 faq.jsonl > faq.clean.jsonl"),
     ),
     ("PDF", "faq.jsonl", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", f"faq.jsonl: this is a PDF; expected {FORMATS}. Write its text as JSON Lines."),
     (
