@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 from . import shift_jis
 from .findings import Finding
-from .jsontext import JsonProblem, Place, column, left_open, parse
+from .jsontext import JsonProblem, Place, column, parse
 from .streams import MAX_LINE_BYTES, Line, Lines
 from .wording import cleaned, count, kind
 
@@ -107,7 +107,7 @@ def line_records(path: str, source: Lines, *, part: bool = False) -> Iterator[Re
             yield text
             continue
         result = record(path, line.number, text, offset=line.offset)
-        if isinstance(result, Finding) and result.code == "invalid-json" and left_open(text):
+        if isinstance(result, Finding) and result.code == "invalid-json" and _goes_on(text):
             following = next(source, None)
             if part and (following is None or _continues(following)):
                 raise Unfinished
@@ -123,6 +123,12 @@ def line_records(path: str, source: Lines, *, part: bool = False) -> Iterator[Re
         yield result
 
 
+def _goes_on(text: str) -> bool:
+    """Whether the text ends inside an array or object (and not inside a string)."""
+    nesting = Nesting.behind(text)
+    return nesting.depth > 0 and not nesting.inside_string
+
+
 def _continues(line: Line) -> bool:
     """Whether a line goes on with the object before it, rather than being a row of its own."""
     body = (line.raw or b"").strip(_SPACE)
@@ -136,8 +142,7 @@ def _spread(path: str, line: int) -> Finding:
 
 def _skip_value(first: str, source: Iterator[Line], pending: list[Line]) -> None:
     """Read on to the line that closes what `first` opens, without parsing."""
-    nesting = Nesting()
-    nesting.feed(first.encode("utf-8"))
+    nesting = Nesting.behind(first)
     while nesting.depth > 0:
         line = pending.pop() if pending else next(source, None)
         if line is None:
@@ -154,6 +159,13 @@ class Nesting:
         self.depth = 0
         self.inside_string = False
         self._escaped_at = -1  # the position, in the next chunk, of a character after a backslash
+
+    @classmethod
+    def behind(cls, text: str) -> Nesting:
+        """Where a text ends."""
+        nesting = cls()
+        nesting.feed(text.encode("utf-8", "surrogatepass"))
+        return nesting
 
     def feed(self, chunk: bytes) -> None:
         for _ in self.ends(chunk, outer=-1):

@@ -84,19 +84,6 @@ def deeper_than(text: str, limit: int) -> bool:
     return False
 
 
-def left_open(text: str) -> bool:
-    """Whether the text ends inside an array or object (and not inside a string)."""
-    depth = 0
-    inside = False
-    for match in _STRUCTURE.finditer(text):
-        token = match[0]
-        if token == '"':
-            inside = not inside
-        elif not inside and token[0] != "\\":
-            depth += 1 if token in "[{" else -1
-    return depth > 0 and not inside
-
-
 def _refuse_constant(word: str) -> object:
     raise JsonProblem("not-a-number", f"{word} is not JSON. Write null, or leave the key out.")
 

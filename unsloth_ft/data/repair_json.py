@@ -100,8 +100,7 @@ def values(line: int, text: str, say: Say) -> list[Found] | Problem:
 
 def is_open(text: str) -> bool:
     """Whether the text ends inside an array, an object or a string: more may follow on the next line."""
-    nesting = Nesting()
-    nesting.feed(text.encode("utf-8", "surrogatepass"))
+    nesting = Nesting.behind(text)
     return nesting.depth > 0 or nesting.inside_string
 
 
@@ -109,8 +108,7 @@ def _joined(
     line: int, first: str, pending: deque[tuple[int, str | Problem]], source: Iterator[tuple[int, str | Problem]], most: int, say: Say
 ) -> tuple[list[Found] | None, list[tuple[int, str | Problem]]]:
     """The object that goes on over the next lines, or None and the lines that were looked at."""
-    nesting = Nesting()
-    nesting.feed(first.encode("utf-8", "surrogatepass") + b"\n")
+    nesting = Nesting.behind(first + "\n")
     held: list[tuple[int, str | Problem]] = []
     characters = len(first)
     while len(held) < most and characters <= MAX_LINE_BYTES:
