@@ -6,5 +6,5 @@ CASE = Case(
     what="How fast do rows of a file become ids and labels?",
     measures="data",
     legs=(Leg(kind="prepare-ours"), Leg(kind="prepare-again"), Leg(kind="prepare-datasets")),
-    sweep=Sweep(field="rows", values=(1_000, 10_000)),
+    sweep=Sweep(field="rows", values=(1_000, 10_000, 100_000)),
 )
