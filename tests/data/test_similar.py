@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.data.building import lines, qa
-from unsloth_ft.data import Conversation, Message, examine, groups, load, split
+from unsloth_ft.data import Conversation, Message, examine, load, normalise, split
 from unsloth_ft.data.signatures import shingles, signatures
 from unsloth_ft.data.similar import linked
+from unsloth_ft.data.split import groups
 
 ANSWER = (
     "Restart the router, wait two minutes until the light is green, and then connect again with the password on its back. "
@@ -112,7 +113,7 @@ def row(question: str, answer: str, line: int) -> Conversation:
 def test_near_duplicates_and_one_question_are_one_group_of_a_split():
     question = "My internet connection at home has been gone since this morning, what should I do about it?"
     given = [row(question, ANSWER, 1), row("Other?", "a", 2), row(f"Hello! {question}", ANSWER, 3), row("other", "b", 4), row(f"hello {question}", "c", 5)]
-    assert groups(given) == [0, 1, 0, 1, 0]
+    assert groups(given, [normalise(one.question) for one in given]) == [0, 1, 0, 1, 0]
     for seed in range(8):
         parts = split([*given, row("Third?", "c", 6)], share=0.4, seed=seed)
         held = {conversation.line for conversation in parts.held_out}
@@ -166,8 +167,8 @@ def test_rows_of_two_files_with_one_template_are_signed_alike(tmp_path, monkeypa
     Path("b.jsonl").write_bytes(lines(*rows[:20], qa(f"{review} it.", "positive"), *rows[20:]))
     found = [str(finding) for finding in examine(["a.jsonl", "b.jsonl"]).findings if finding.code == "near-duplicate"]
     assert found == ["b.jsonl:21: nearly the same row as a.jsonl:1. Keep one of them, or it weighs more."]
-    dataset = load(["a.jsonl", "b.jsonl"])
-    group = groups(dataset.conversations)
+    rows = load(["a.jsonl", "b.jsonl"]).conversations
+    group = groups(rows, [normalise(one.question) for one in rows])
     assert group[0] == group[len(alone) + 1 + 20] == 0 and len(set(group)) == len(group) - 1
 
 

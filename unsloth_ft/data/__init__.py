@@ -10,7 +10,7 @@ from .dataset import Dataset, FileFacts, conversations_sha256
 from .examination import NOTHING, Examination, Paths, examine, names
 from .findings import Finding, Findings, collected, raise_errors
 from .shelf import Collected, Joined, chosen
-from .split import Split, groups, split
+from .split import Split, split
 
 __all__ = [
     "ROLES",
@@ -27,7 +27,6 @@ __all__ = [
     "collected",
     "conversations_sha256",
     "examine",
-    "groups",
     "leaks",
     "load",
     "names",

@@ -40,7 +40,7 @@ def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: in
     questions = [normalise(conversation.question) for conversation in conversations]
     if len(set(questions)) < 2:
         raise UserError(_too_few(conversations))
-    names = _names(groups(conversations), questions, seed)
+    names = _names(groups(conversations, questions), questions, seed)
     linked = len(set(names)) < 2
     if linked:
         names = questions  # one group cannot be split
@@ -52,13 +52,13 @@ def split(conversations: Sequence[Conversation], *, share: float = 0.1, rows: in
     )
 
 
-def groups(conversations: Sequence[Conversation]) -> list[int]:
-    """For each row the number of its group's first: rows with one question, and rows that are nearly the same, over any number of steps."""
+def groups(conversations: Sequence[Conversation], questions: Sequence[str]) -> list[int]:
+    """For each row the number of its group's first: rows with one (normalised) question, and rows nearly the same, over any number of steps."""
     from .part import signed_all
     from .similar import joined, linked
 
     first: dict[str, int] = {}
-    same = [first.setdefault(normalise(conversation.question), place) for place, conversation in enumerate(conversations)]
+    same = [first.setdefault(question, place) for place, question in enumerate(questions)]
     return joined(linked(signed_all(conversations)), same).tolist()
 
 
