@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from . import similar
-from .findings import SHOWN_PER_CODE, Finding, Findings, Kind, Severity
+from .checks import leak
+from .findings import SHOWN_PER_CODE, Finding, Findings, Kind
 from .wording import count, quote
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Across:
         found = []
         for group in groups.first:
             message = say(similar.place_of(rows[group.first]), f"{self._where(rows[group.first])}{self._others(rows, group)}")
-            found.append(self._finding(rows[group.second], "warning", code, message))
+            found.append(self._warning(rows[group.second], code, message))
         return Kind("warning", code, tuple(found), groups.count)
 
     def _others(self, rows: np.ndarray, group: similar.Group) -> str:
@@ -75,20 +76,18 @@ class Across:
         return Findings(tuple(kinds))
 
     def _leak(self, row: np.void, first: np.void, allowed: bool) -> Finding:
-        message = f"the question is also in the training data, at {self._where(first)}: its score would measure memory"
-        if allowed:
-            return self._finding(row, "warning", "leak", f"{message} (allowed).")
-        return self._finding(row, "error", "leak", f"{message}. Remove one of the two, or pass --set data.allow_leak=true.")
+        file, line = similar.place_of(row)
+        return leak(self._paths[file], line, self._where(first), allowed=allowed)
 
     def _near_leak(self, row: np.void, first: np.void) -> Finding:
         message = f"nearly the same question is in the training data, at {self._where(first)}: its score may measure memory. Remove one of the two."
-        return self._finding(row, "warning", "near-leak", message)
+        return self._warning(row, "near-leak", message)
 
     def _where(self, row: np.void) -> str:
         file, line = similar.place_of(row)
         return f"{self._paths[file]}:{line}"
 
-    def _finding(self, row: np.void, severity: Severity, code: str, message: str) -> Finding:
+    def _warning(self, row: np.void, code: str, message: str) -> Finding:
         file, line = similar.place_of(row)
-        return Finding(self._paths[file], line, severity, code, message)
+        return Finding(self._paths[file], line, "warning", code, message)
 

@@ -51,16 +51,14 @@ def leaks(train: Iterable[Conversation], held_out: Iterable[Conversation], *, al
     findings = []
     for conversation in held_out:
         same = first.get(normalise(conversation.question))
-        if same is None:
-            continue
-        message = f"the question is also in the training data, at {same.where}: its score would measure memory"
-        if allow_leak:
-            findings.append(_warning(conversation, "leak", f"{message} (allowed)."))
-        else:
-            message += ". Remove one of the two, or pass --set data.allow_leak=true."
-            findings.append(Finding(conversation.file, conversation.line, "error", "leak", message))
+        if same is not None:
+            findings.append(leak(conversation.file, conversation.line, same.where, allowed=allow_leak))
     return tuple(findings)
 
 
-def _warning(conversation: Conversation, code: str, message: str) -> Finding:
-    return Finding(conversation.file, conversation.line, "warning", code, message)
+def leak(file: str, line: int, at: str, *, allowed: bool) -> Finding:
+    """What is said of one held-out row, whose question is in the training data `at` that place."""
+    message = f"the question is also in the training data, at {at}: its score would measure memory"
+    if allowed:
+        return Finding(file, line, "warning", "leak", f"{message} (allowed).")
+    return Finding(file, line, "error", "leak", f"{message}. Remove one of the two, or pass --set data.allow_leak=true.")
