@@ -53,7 +53,7 @@ def targets(folder: str, inputs: Sequence[str]) -> tuple[str, str]:
     return train, held_out
 
 
-def write(dataset: Dataset, folder: str, *, share: float = 0.1, rows: int | None = None, seed: int) -> SplitFiles:
+def write(dataset: Dataset, folder: str, *, share: float, rows: int | None = None, seed: int) -> SplitFiles:
     """Splits as `run` does and writes both sides; a share, or a number of rows. No question is on both sides.
 
     Raises: UserError for a split that is none, MachineError when the files can't be written.
