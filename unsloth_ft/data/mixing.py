@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from .dataset import Dataset, FileFacts, canonical
 from .globs import is_pattern
 from .paths import given_twice, same_file
 from .shelf import chosen
+from .split import rank
 from .wording import count, printable
 
 EXPECTED = "expected FILE:SHARE, like general.jsonl:0.15"
@@ -75,7 +75,7 @@ def draw(dataset: Dataset, part: Part, rows: int, *, largest_share: float, seed:
             f"--mix {printable(part.path)}:{part.share:g}: that share takes {count(rows, 'row')}, and the file has {len(given):,}. "
             f"No row is taken twice. {way_out}"
         )
-    ranked = sorted(range(len(given)), key=lambda place: (_rank(given[place], seed), place))
+    ranked = sorted(range(len(given)), key=lambda place: (rank(canonical(given[place]), seed), place))
     return Mixed(dataset.files[0], part.share, chosen(given, sorted(ranked[:rows])))
 
 
@@ -98,7 +98,3 @@ def _part(text: str) -> Part:
     if is_pattern(path):
         raise UserError(f"--mix {printable(text)}: a pattern; expected one file. Pass --mix once for each, with its own share.")
     return Part(path, number)
-
-
-def _rank(conversation: Conversation, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\n{canonical(conversation)}".encode("utf-8", "surrogatepass")).digest()

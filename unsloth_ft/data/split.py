@@ -67,13 +67,13 @@ def _names(group: Sequence[int], questions: Sequence[str], seed: int) -> list[st
     drawn: dict[int, str] = {}
     for number, question in zip(group, questions, strict=True):
         known = drawn.setdefault(number, question)
-        if question != known and _rank(question, seed) < _rank(known, seed):
+        if question != known and rank(question, seed) < rank(known, seed):
             drawn[number] = question
     return [drawn[number] for number in group]
 
 
 def _drawn(groups: Mapping[str, int], *, wanted: int, seed: int) -> set[str]:
-    order = sorted(groups, key=lambda question: _rank(question, seed))
+    order = sorted(groups, key=lambda question: rank(question, seed))
     held: set[str] = set()
     rows = 0
     for question in order:
@@ -83,8 +83,9 @@ def _drawn(groups: Mapping[str, int], *, wanted: int, seed: int) -> set[str]:
     return held or {min(order, key=lambda question: groups[question])}
 
 
-def _rank(question: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\n{question}".encode("utf-8", "surrogatepass")).digest()
+def rank(text: str, seed: int) -> bytes:
+    """By which rows are drawn: of the seed and of what the row says, wherever it stands in a file."""
+    return hashlib.sha256(f"{seed}\n{text}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _too_few(conversations: Sequence[Conversation]) -> str:
