@@ -42,9 +42,12 @@ class SaidOnce:
 
     def counted(self, code: str, name: str, line: int) -> None:
         """Something harmless, such as a key that is not used."""
-        first, number = self._counts.get((code, name), (line, 0))
+        self._add_counted((code, name), line, 1)
+
+    def _add_counted(self, kind: tuple[str, str], line: int, times: int) -> None:
+        first, number = self._counts.get(kind, (line, 0))
         if number or len(self._counts) < MOST_KINDS:
-            self._counts[code, name] = (first, number + 1)
+            self._counts[kind] = (first, number + times)
 
     def merge(self, other: SaidOnce) -> None:
         """What was met in the rows that come after these."""
@@ -55,9 +58,8 @@ class SaidOnce:
         if other._other_kinds is not None:
             first, number = self._other_kinds or (other._other_kinds[0], 0)
             self._other_kinds = (first, number + other._other_kinds[1])
-        for place, (line, number) in other._counts.items():
-            first, before = self._counts.get(place, (line, 0))
-            self._counts[place] = (first, before + number)
+        for kind, (line, number) in other._counts.items():
+            self._add_counted(kind, line, number)
 
     @property
     def shapes(self) -> tuple[str, ...]:
