@@ -126,8 +126,6 @@ def _tokens(recipe: Recipe, *, offline: bool) -> tuple[TokenCheck, ModelFacts]:
 
 def _with_one_question(found: Examination) -> Examination:
     """`run` refuses these files alone; held-out rows, or rows to mix in, may be one."""
-    from dataclasses import replace
-
     from unsloth_ft.data import Finding, collected
     from unsloth_ft.data.split import one_question
 

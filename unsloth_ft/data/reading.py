@@ -109,7 +109,7 @@ class Reading:
         if not items:
             found.add(source.no_rows())
         found.extend(once.findings())
-        side.shapes |= dict.fromkeys(shape for shape in once.shapes if shape not in side.shapes)
+        side.shapes |= dict.fromkeys(once.shapes)
         side.rows += count
         side.files.append(source.facts(count))
 
