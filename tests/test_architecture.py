@@ -20,7 +20,7 @@ LONGEST_MODULE = 400  # lines; past that it is two nouns
 
 # The stages in the order in which a run goes through them: each may import what stands before it, and nothing behind it.
 STAGES = (
-    "errors", "cache", "data", "recipe", "catalog", "hardware", "cards", "model_facts", "known_models", "flops", "order", "pace", "memory",
+    "errors", "cache", "disk", "data", "recipe", "catalog", "hardware", "cards", "model_facts", "known_models", "flops", "order", "pace", "memory",
     "plan", "record", "measured", "smollm2", "base_model", "chat", "token_rows", "token_store", "xray", "kernels", "backends", "prepare",
     "outlook", "sketch", "reopen", "train", "evaluate", "probe", "export", "report", "begin", "run", "bench", "cli", "__main__",
 )  # fmt: skip

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import re
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft import __version__
+from unsloth_ft.disk import finite, sync
 from unsloth_ft.errors import BusyError, MachineError, UserError
 
 SCHEMA = 1
@@ -288,17 +288,6 @@ def as_json(value: Any) -> str:
     return json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def finite(value: Any) -> Any:
-    """The value with null for NaN and infinity, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
-
-
 def without_folders(value: Any, folders: Sequence[str]) -> Any:
     """The value with the folders taken out of every text in it: /home/me/data/faq.jsonl becomes faq.jsonl, /home/me itself a dot."""
     if isinstance(value, str):
@@ -313,15 +302,6 @@ def without_folders(value: Any, folders: Sequence[str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [without_folders(item, folders) for item in value]
     return value
-
-
-def sync(path: Path) -> None:
-    """Makes a file's bytes, or a folder's renames, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:

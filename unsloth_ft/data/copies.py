@@ -6,11 +6,11 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
+from ..disk import finite, sync
 from ..errors import MachineError, UserError
 from .conversation import Conversation, Message
 from .paths import same_file
@@ -110,8 +110,8 @@ def new_files(paths: Sequence[str]) -> Iterator[list[NewFile]]:
         for file in opened:
             file.keep()
             undo.callback(os.unlink, file.path)
-        try:
-            _sync_folder(paths[0])
+        try:  # the names too: else a power loss could take a file that was said to be there
+            sync(os.path.dirname(paths[0]) or ".")
         except OSError as error:
             raise opened[0].refusal(error) from None
         undo.pop_all()
@@ -162,15 +162,6 @@ def as_line(row: dict[str, object]) -> bytes:
         return json.dumps(finite(row)).encode("ascii") + b"\n"
 
 
-def finite(value: object) -> object:
-    """The value with null for NaN and infinity, which tables may hold and JSON has no word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return type(value)(map(finite, value)) if isinstance(value, (list, tuple)) else value
-
-
 def as_row(conversation: Conversation) -> dict[str, object]:
     """A conversation as the row that is read as it: `messages` (or `text`), with tools, calls and weights where it has them."""
     if conversation.text is not None:
@@ -190,12 +181,3 @@ def _as_object(message: Message) -> dict[str, object]:
     if not message.learned:
         found["weight"] = 0
     return found
-
-
-def _sync_folder(path: str) -> None:
-    """The names are on the disk too: else a power loss could take a file that was said to be there."""
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

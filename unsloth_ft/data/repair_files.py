@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
+from ..disk import finite
 from ..errors import MachineError
 from . import files, hub, repair_json
 from .content import Problem
-from .copies import finite
 from .findings import Finding
 from .jsonarray import elements
 from .jsonfiles import Record

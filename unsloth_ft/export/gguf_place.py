@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unsloth_ft.disk import sync
 from unsloth_ft.errors import MachineError
-from unsloth_ft.record import sync
 
 
 @contextmanager

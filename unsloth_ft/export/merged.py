@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsloth_ft.base_model import read_json, weight_files
+from unsloth_ft.disk import sync
 from unsloth_ft.errors import GateError, MachineError, UserError
 from unsloth_ft.export.lora import Adapter, read_adapter
 from unsloth_ft.export.merge_plan import MergePlan, plan_merge
@@ -23,7 +24,6 @@ from unsloth_ft.export.shards import INDEX, TORCH_NAMES, Stored, as_bytes, encod
 from unsloth_ft.export.staging import Staging, Written, inputs_of
 from unsloth_ft.export.updates import Planned, blocks
 from unsloth_ft.hardware import disk_free_bytes
-from unsloth_ft.record import sync
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from unsloth_ft.base_model import BaseModel, weight_files
-from unsloth_ft.record import sha256, sync, write_atomically
+from unsloth_ft.disk import sync
+from unsloth_ft.record import sha256, write_atomically
 
 MANIFEST = ".merge.json"
 LAYOUT = 1  # what is written for the same inputs; one more whenever that changes

@@ -7,7 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from unsloth_ft.record import sha256, sync
+from unsloth_ft.disk import sync
+from unsloth_ft.record import sha256
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"

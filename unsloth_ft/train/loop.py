@@ -17,10 +17,11 @@ from rich.console import Console
 
 from unsloth_ft.backends import Backend, third_party
 from unsloth_ft.chat import Chat, Row
+from unsloth_ft.disk import sync
 from unsloth_ft.errors import MachineError
 from unsloth_ft.plan import Plan
 from unsloth_ft.recipe import Recipe
-from unsloth_ft.record import RunDirectory, sync
+from unsloth_ft.record import RunDirectory
 
 if TYPE_CHECKING:
     from peft import PeftModel
