@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from . import similar
 from .checks import leak
 from .findings import SHOWN_PER_CODE, Finding, Findings, Kind
+from .index import place_of
 from .wording import count, quote
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Across:
         same = similar.duplicates(rows, **options)
         near = similar.near_duplicates(rows, **options)
         contradicting = similar.contradictions(rows, **options)
-        asked = self._questions(similar.place_of(rows[group.first]) for group in contradicting.first)
+        asked = self._questions(place_of(rows[group.first]) for group in contradicting.first)
         kinds = (
             self._kind("duplicate", rows, same, lambda _, seen: f"the same row as {seen}. Remove the copies, or it weighs more."),
             self._kind("near-duplicate", rows, near, lambda _, seen: f"nearly the same row as {seen}. Keep one of them, or it weighs more."),
@@ -48,7 +49,7 @@ class Across:
         """`say` is given where the first row is, and the rows beside the second in words."""
         found = []
         for group in groups.first:
-            message = say(similar.place_of(rows[group.first]), f"{self._where(rows[group.first])}{self._others(rows, group)}")
+            message = say(place_of(rows[group.first]), f"{self._where(rows[group.first])}{self._others(rows, group)}")
             found.append(self._warning(rows[group.second], code, message))
         return Kind("warning", code, tuple(found), groups.count)
 
@@ -76,7 +77,7 @@ class Across:
         return Findings(tuple(kinds))
 
     def _leak(self, row: np.void, first: np.void, allowed: bool) -> Finding:
-        file, line = similar.place_of(row)
+        file, line = place_of(row)
         return leak(self._paths[file], line, self._where(first), allowed=allowed)
 
     def _near_leak(self, row: np.void, first: np.void) -> Finding:
@@ -84,10 +85,10 @@ class Across:
         return self._warning(row, "near-leak", message)
 
     def _where(self, row: np.void) -> str:
-        file, line = similar.place_of(row)
+        file, line = place_of(row)
         return f"{self._paths[file]}:{line}"
 
     def _warning(self, row: np.void, code: str, message: str) -> Finding:
-        file, line = similar.place_of(row)
+        file, line = place_of(row)
         return Finding(self._paths[file], line, "warning", code, message)
 

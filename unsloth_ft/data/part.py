@@ -13,6 +13,7 @@ from .chunks import Chunk, Cut
 from .conversation import Conversation, said
 from .dataset import canonical
 from .findings import Collector, Finding
+from .index import ROW_FIELDS, numbered, row_dtype
 from .inspection import inspect
 from .jsonfiles import Record, Unfinished, line_records
 from .once import SaidOnce
@@ -23,11 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Take = Callable[[Conversation], None]
-LINE_BITS = 40  # of the number that says where a row is; the file's number stands above them
 SIGNED_AT_ONCE = 2000  # rows whose shingles are held
 LEARNED_ROWS = 2000  # of each file, that show what is a template's
 LEARNED_BYTES = 2**24  # of their words: eight bytes a word are held beside them
-ROW_FIELDS = ("place", "row", "asked", "answer", "question")
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,6 @@ class Part:
     once: SaidOnce = field(default_factory=lambda: SaidOnce(""))
     index: bytes = b""
     unfinished: bool = False
-
-
-def row_dtype() -> np.dtype:
-    """A row in numbers: where it is, hashes of its text, its question with system prompt and tools, its last answer, its question; its signature."""
-    import numpy as np
-
-    from .signatures import PERMUTATIONS
-
-    return np.dtype([*((name, "<u8") for name in ROW_FIELDS), ("signature", "<u2", (2 * PERMUTATIONS,))])
 
 
 def of_cut(work: Work, cut: Cut, take: Take | None = None) -> Part:
@@ -183,14 +173,13 @@ def _first_rows(conversations: Sequence[Conversation]) -> Iterator[slice]:
 
 
 def _numbers(conversation: Conversation, file: int) -> tuple[int, ...]:
-    place = file << LINE_BITS | conversation.line
     question = normalise(conversation.question)
     asked = answer = 0  # rendered text has no answer that could contradict another
     if conversation.text is None:
         given = (_system(conversation), question, conversation.tools or "", *(one.content for one in conversation.messages if one.role == "tool"))
         asked = _hash("\0".join(given))
         answer = _hash(next((said(message) for message in reversed(conversation.messages) if message.role == "assistant"), "").strip())
-    return place, _hash(_same(conversation)), asked, answer, _hash(question)
+    return numbered(file, conversation.line), _hash(_same(conversation)), asked, answer, _hash(question)
 
 
 def _hash(text: str) -> int:

@@ -18,11 +18,11 @@ from .chunks import Cut, chunks, cuts, rest
 from .conversation import Conversation
 from .dataset import FileFacts
 from .findings import Collector, Finding
+from .index import Index
 from .once import SaidOnce
 from .part import LEARNED_ROWS, Part, Take, Work, learned, of_cut
 from .paths import given_twice
 from .rows import rows
-from .similar import Index
 from .sources import Source, records_at
 from .survey import Survey
 from .wording import printable

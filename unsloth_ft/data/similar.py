@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .part import LINE_BITS, row_dtype
 from .signatures import PERMUTATIONS
 
 if TYPE_CHECKING:
@@ -21,24 +20,6 @@ if TYPE_CHECKING:
 AGREEING = 26
 PAIRS_AT_ONCE = 2**15  # 8 MB of signatures
 MOST_COMPARED = 64  # rows of one band with a held-out row: a template's rows are all in one
-
-
-class Index:
-    """The rows' records, in order; takes a row's 168 bytes and no more."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def add(self, records: bytes) -> None:
-        """Rows behind those that are there."""
-        self._bytes += records
-
-    @property
-    def rows(self) -> np.ndarray:
-        """(rows,) of `row_dtype`."""
-        import numpy as np
-
-        return np.frombuffer(self._bytes, dtype=row_dtype())
 
 
 @dataclass(frozen=True)
@@ -259,9 +240,3 @@ def _question_bands(rows: np.ndarray) -> np.ndarray:
 
     questions = rows["signature"].reshape(len(rows), PERMUTATIONS // 2, 2, 2)[:, :, 0]
     return np.ascontiguousarray(questions).reshape(len(rows), PERMUTATIONS).view(np.uint64)
-
-
-def place_of(row: np.void) -> tuple[int, int]:
-    """(the file's number, the line)."""
-    place = int(row["place"])
-    return place >> LINE_BITS, place & ((1 << LINE_BITS) - 1)
