@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import unsloth_ft.report
 from unsloth_ft.bench import plots, tables, views
 from unsloth_ft.bench.contents import Contents, Group
 from unsloth_ft.bench.figures import HOST, RESERVED, Figure, headline_of
 from unsloth_ft.bench.tables import Table
 from unsloth_ft.bench.trials import MEMORY_CAP, LegResult, Trial
 from unsloth_ft.bench.validity import Judgement, judge
-from unsloth_ft.report.html import visible
+from unsloth_ft.report import pages
 from unsloth_ft.report.wording import GIB
 
 AXES = {"length": "tokens a row", "r": "rank r", "rows": "rows", "batch": "rows a step", MEMORY_CAP: "GiB of memory allowed"}
@@ -51,16 +49,13 @@ class Block:
 
 def render(contents: Contents) -> str:
     """The page's HTML. All text of a measurement is hostile here (an error message's `<script>`): the template escapes every value."""
-    here, shared = Path(__file__).parent, Path(unsloth_ft.report.__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["unbroken"] = unbroken
-    style = "".join((folder / "page.css").read_text(encoding="utf-8") for folder in (shared, here))
+    here = Path(__file__).parent
     numbers = views.leg_numbers(contents.trials)
-    return environment.get_template("page.html").render(
+    return pages.render(
+        here / "page.html",
+        styles=(here / "page.css",),
+        filters={"unbroken": unbroken},
         contents=contents,
-        style=Markup(style),
         groups=[(group, list(_blocks(group, numbers))) for group in contents.groups],
     )
 

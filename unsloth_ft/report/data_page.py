@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from unsloth_ft import __version__
 from unsloth_ft.data import Examination
 from unsloth_ft.data.findings import Findings
@@ -20,8 +17,7 @@ from unsloth_ft.data.places import Extreme
 from unsloth_ft.data.survey import Survey
 from unsloth_ft.data.wording import count, printable
 from unsloth_ft.record import write_atomically
-from unsloth_ft.report import histograms, plots, wording
-from unsloth_ft.report.html import visible
+from unsloth_ft.report import histograms, pages, plots, wording
 
 SEVERITIES = (
     ("error", "Errors", "A run stops at these."),
@@ -40,16 +36,13 @@ def write(path: Path, examination: Examination) -> Path:
 
 def page(examination: Examination) -> str:
     """The page's HTML."""
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"size": wording.size, "printable": printable}
     survey = examination.survey
-    text = environment.get_template("data_page.html").render(
+    return pages.render(
+        pages.HERE / "data_page.html",
+        styles=(pages.HERE / "data_page.css",),
+        filters={"size": wording.size, "printable": printable},
         version=__version__,
         name=_name(examination),
-        style=Markup("\n".join((here / name).read_text(encoding="utf-8") for name in ("page.css", "data_page.css"))),
         head=_headline(examination),
         rows=examination.rows,
         shape=examination.shape,
@@ -66,7 +59,6 @@ def page(examination: Examination) -> str:
         findings=_findings(examination.findings),
         shown=SHOWN,
     )
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _name(examination: Examination) -> str:

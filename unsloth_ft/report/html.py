@@ -14,19 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unsloth_ft.record import RunDirectory, write_atomically
-from unsloth_ft.report import memory_table, plots, wording
+from unsloth_ft.report import memory_table, pages, plots, wording
 
 # Characters of a text on the page; a longer one keeps its beginning and its end.
 LONGEST_ANSWER, LONGEST_PIECE = 1_000, 6_000
 # What a run that only began has no entry for.
 ABSENT: dict[str, Any] = {"status": "unknown", "evaluation": None, "data": {}, "plan": {}, "versions": {}, "warnings": []}
 MARKS = {"better": "✓", "no change": "≈", "worse": "✗"}
-# C0 controls as their pictures in U+2400.., but for tab and line feed; DEL too.
-PICTURES = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,7 @@ def _entry(line: str) -> dict[str, Any] | None:
 
 def page(record: dict[str, Any], curves: Curves) -> str:
     """The page's HTML."""
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
+    filters = {
         "score": _score,
         "size": wording.size,
         "duration": wording.duration,
@@ -90,9 +83,10 @@ def page(record: dict[str, Any], curves: Curves) -> str:
         "moment": wording.moment,
         "mixed": wording.mixed,
     }
-    text = environment.get_template("page.html").render(
+    return pages.render(
+        pages.HERE / "page.html",
+        filters=filters,
         run=ABSENT | record,
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
         head=headline(record, curves),
         curves=curves_view(record, curves),
         scores=scores_view(record.get("evaluation")),
@@ -107,15 +101,6 @@ def page(record: dict[str, Any], curves: Curves) -> str:
         command=shlex.join(record.get("command", [])),
         chosen=wording.CHOSEN_ON_THE_SAME_ROWS,
     )
-    # A lone surrogate (a model can write half a character) can't be stored as UTF-8.
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def visible(value: Any) -> Any:
-    """Text with its control characters as pictures; anything else as it is."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return value.replace("\r\n", "\n").translate(PICTURES)
-    return value
 
 
 def shorten(text: str, most: int = LONGEST_ANSWER) -> str:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
 from unsloth_ft import __version__
 from unsloth_ft.data.wording import printable
 from unsloth_ft.record import write_atomically
-from unsloth_ft.report.html import visible
+from unsloth_ft.report import pages
 from unsloth_ft.xray_tokens import Piece
 
 # Spaces that would not be seen: several in a row, and those before a line break or at the end.
@@ -97,13 +95,10 @@ def _sign(character: str) -> str:
 
 def write_page(path: Path, rows: Sequence[Shown], *, file: str, model: str, borders: bool) -> None:
     """One page of its own, without script, font or network."""
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("preview.html").render(
+    page = pages.render(
+        pages.HERE / "preview.html",
+        styles=(pages.HERE / "preview.css",),
         version=__version__,
-        style=Markup("\n".join((here / name).read_text(encoding="utf-8") for name in ("page.css", "preview.css"))),
         file=file,
         model=model,
         borders=borders,
@@ -113,7 +108,7 @@ def write_page(path: Path, rows: Sequence[Shown], *, file: str, model: str, bord
             (row.head, [(_classes(piece.learned, piece.control), piece.ids, shown) for piece, shown in seen(row.pieces)]) for row in rows
         ],
     )
-    write_atomically(path, page.encode("utf-8", "replace").decode("utf-8"))
+    write_atomically(path, page)
 
 
 def _classes(learned: bool, control: bool) -> str:
