@@ -14,7 +14,7 @@ from .content import Problem
 from .wording import count, quote
 
 # C0 but for tab, line feed and a carriage return before a line feed; DEL; C1 but for U+0085, which ends a line as U+2028 does.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|\r(?!\n)")
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|\r(?!\n)")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
 _REPLACEMENT = re.compile("(?<![\"'`])\ufffd+(?![\"'`])")  # quoted alone it is spoken of
 
@@ -46,7 +46,6 @@ _MOJIBAKE = re.compile(
     "[\u00c2-\u00d1\u00d7-\u00d9\u00e0-\u00f0\u0102\u0103\u0420\u0421\u0432\u221a\u201a]"
     "[\u0080-\u00bf\u0152-\u0192\u02c6\u02dc\u0402-\u040f\u0452-\u045f\u2013-\u203a\u20ac\u2116\u2122]"
 )
-_MARKS = ("\ufffd", "Ã ", "√")
 _WORD = 40  # characters of a damaged word at most, to either side
 _CONTEXT = 12  # characters shown on either side
 
@@ -54,11 +53,11 @@ _CONTEXT = 12  # characters shown on either side
 def strange_characters(text: str, name: str) -> Iterator[Problem]:
     """A warning for each kind that is in the text, at its first place; `name` is what messages call the text."""
     if not _is_plain(text):
-        yield from _first(_CONTROL.search(text), text, name, "control-character", _control)
+        yield from _first(CONTROL.search(text), text, name, "control-character", _control)
         if not text.isascii():
             yield from _first(_ZERO_WIDTH.search(text), text, name, "zero-width", _unseen)
-            yield from _first(_lone_mark(text), text, name, "zero-width", _unseen)
-            yield from _first(_hidden_tags(text), text, name, "hidden-text", _spelled)
+            yield from _first(next(_lone_marks(text), None), text, name, "zero-width", _unseen)
+            yield from _first(next(_hidden_tags(text), None), text, name, "hidden-text", _spelled)
             yield from _directions(text, name)
             yield from _first(_PRIVATE.search(text), text, name, "private-use", _private)
     if not text.isascii():
@@ -71,12 +70,10 @@ def unseen(text: str) -> Iterator[tuple[str, int, int]]:
     """(kind, begin, end) of all that `strange_characters` warns of and that can be taken out without losing what a reader sees."""
     if _is_plain(text) or text.isascii():
         return
-    right_to_left = _RIGHT_TO_LEFT.search(text) is not None
-    flags = {found.start() + 1 for found in _FLAG.finditer(text)}
     for code, found in (
         *(("zero-width", found) for found in _ZERO_WIDTH.finditer(text)),
-        *(("zero-width", found) for found in _DIRECTION_MARKS.finditer(text) if not right_to_left),
-        *(("hidden-text", found) for found in _TAGS.finditer(text) if found.start() not in flags),
+        *(("zero-width", found) for found in _lone_marks(text)),
+        *(("hidden-text", found) for found in _hidden_tags(text)),
         *(("hidden-text", found) for found in _SELECTORS.finditer(text)),
         *(("bidi-control", found) for found in _wrong_directions(text)),
     ):
@@ -108,7 +105,7 @@ def may_hold(whole: str) -> bool:
     """Whether a row's texts, joined, are worth a look at each."""
     if not _is_plain(whole):
         return True
-    return not whole.isascii() and bool(_MOJIBAKE.search(whole) or _SELECTORS.search(whole) or any(mark in whole for mark in _MARKS))
+    return not whole.isascii() and bool(_may_be_mojibake(whole) or _SELECTORS.search(whole) or "\ufffd" in whole)
 
 
 def _is_plain(text: str) -> bool:
@@ -164,14 +161,14 @@ def _replaced(found: re.Match[str]) -> str:
     return "U+FFFD, which stands for what could not be decoded,"
 
 
-def _lone_mark(text: str) -> re.Match[str] | None:
-    """A direction mark in a text without a right-to-left letter; beside one it is spelling."""
-    return None if _RIGHT_TO_LEFT.search(text) else _DIRECTION_MARKS.search(text)
+def _lone_marks(text: str) -> Iterator[re.Match[str]]:
+    """Direction marks in a text without a right-to-left letter; beside one they are spelling."""
+    return iter(()) if _RIGHT_TO_LEFT.search(text) else _DIRECTION_MARKS.finditer(text)
 
 
-def _hidden_tags(text: str) -> re.Match[str] | None:
+def _hidden_tags(text: str) -> Iterator[re.Match[str]]:
     flags = {found.start() + 1 for found in _FLAG.finditer(text)}
-    return next((found for found in _TAGS.finditer(text) if found.start() not in flags), None)
+    return (found for found in _TAGS.finditer(text) if found.start() not in flags)
 
 
 def _directions(text: str, name: str) -> Iterator[Problem]:
@@ -201,7 +198,7 @@ def _directions(text: str, name: str) -> Iterator[Problem]:
 
 def _mojibake(text: str, name: str) -> Iterator[Problem]:
     """UTF-8 that was read as another encoding, by ftfy's table of what no language writes, and what it repairs."""
-    if not _MOJIBAKE.search(text) and "Ã " not in text and "√" not in text:
+    if not _may_be_mojibake(text):
         return
     import ftfy
     from ftfy.badness import BADNESS_RE
@@ -216,6 +213,10 @@ def _mojibake(text: str, name: str) -> Iterator[Problem]:
     if repaired != damaged:
         message = f"{name} holds {quote(damaged, limit=30)} at character {found.start() + 1}, UTF-8 that was read as another encoding"
         yield Problem("mojibake", f"{message}; expected {quote(repaired, limit=30)}. Read the source as UTF-8, or repair it.", "warning")
+
+
+def _may_be_mojibake(text: str) -> bool:
+    return "Ã " in text or "√" in text or _MOJIBAKE.search(text) is not None
 
 
 def _near(text: str, found: re.Match[str]) -> str:

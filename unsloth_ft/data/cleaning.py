@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .characters import unseen
+from .characters import CONTROL, unseen
+from .content import SURROGATE
 from .wording import count
 
 _ESCAPE_SEQUENCES = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]")  # terminal colours and cursor moves (ECMA-48, 5.4)
 _CARRIAGE_RETURN = re.compile("\r(?!\n)")
 _C1 = re.compile("[\x80-\x84\x86-\x9f]")  # U+0085 is a line break (Unicode, 5.8)
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES = {"zero-width": "zero-width character", "hidden-text": "hidden character", "bidi-control": "direction character"}
 _MOST_ROUNDS = 10
 _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
@@ -61,8 +60,8 @@ def _replacements(text: str) -> Iterator[tuple]:
     yield "control-character", _ESCAPE_SEQUENCES, "", lambda number: f"{count(number, 'terminal escape sequence')} removed"
     yield "control-character", _CARRIAGE_RETURN, "\n", lambda number: f"{count(number, 'carriage return')} became a line feed"
     yield "control-character", _C1, _windows, lambda number: f"{count(number, 'character')} U+0080 to U+009F read as Windows-1252 means it"
-    yield "control-character", _CONTROL, "", lambda number: f"{count(number, 'control character')} removed"
-    yield "surrogate", _SURROGATE, "", lambda number: f"{count(number, 'half')} of a surrogate pair removed"
+    yield "control-character", CONTROL, "", lambda number: f"{count(number, 'control character')} removed"
+    yield "surrogate", SURROGATE, "", lambda number: f"{count(number, 'half')} of a surrogate pair removed"
 
 
 def _windows(match: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ _STRANGE_WORDS = ("None", "nan", "NaN", "null", "<NA>", "undefined")  # what oth
 _NOTHING_TO_SEE = re.compile(
     "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0]*"
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def bad_character(text: str, name: str) -> Problem | None:
     """What is no text at all: NUL, and halves of surrogate pairs."""
     if "\0" in text:
         return Problem("nul", f"{name} holds a NUL character. Remove it.")
-    if not text.isascii() and _SURROGATE.search(text):
+    if not text.isascii() and SURROGATE.search(text):
         return Problem("surrogate", f"{name} holds half of a surrogate pair (a cut emoji), which is no character. Remove it.")
     return None
 
