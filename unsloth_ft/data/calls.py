@@ -9,6 +9,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from ..errors import nearest
 from .content import Problem, bad_character
@@ -17,7 +18,7 @@ from .findings import SHOWN_PER_CODE
 from .jsontext import JsonProblem, parse
 from .wording import given_twice, kind, printable, quote
 
-_TOOL_KEYS = ("tools", "functions")  # the second is OpenAI's older name
+TOOL_KEYS = ("tools", "functions")  # the second is OpenAI's older name
 _WRITE_TOOL = 'expected {"type": "function", "function": {"name": …, "parameters": …}}'
 _MOST_COMPARED = 100  # tools of a row whose names a mistyped one is compared with
 _WRITE_CALL = 'expected {"id": …, "type": "function", "function": {"name": …, "arguments": …}}'
@@ -25,7 +26,7 @@ _WRITE_CALL = 'expected {"id": …, "type": "function", "function": {"name": …
 
 def tools_of(row: Mapping[str, object]) -> str | Problem | None:
     """The functions that the model may call, as canonical JSON; None where the row names none."""
-    name = next((key for key in _TOOL_KEYS if row.get(key) not in (None, [], "")), None)
+    name = next((key for key in TOOL_KEYS if row.get(key) not in (None, [], "")), None)
     if name is None:
         return None
     value = _unpacked(row[name])
@@ -142,12 +143,16 @@ def _tool(item: object, place: int, key: str) -> dict | Problem:
     if item.get("type") not in (None, "function") and "function" in item:
         return Problem("not-supported", f"{where} is of type {quote(str(item['type']), limit=20)}; only functions are supported.")
     function = item.get("function", item)
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
+    if not _has_name(function):
         return Problem("bad-tools", f"{where} names no function; {_WRITE_TOOL}.")
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         return Problem("bad-tools", f'the parameters of {where} are {kind(parameters)}; expected a JSON schema, as {{"type": "object", …}}.')
     return {"type": "function", "function": _without_nulls(function)}
+
+
+def _has_name(function: object) -> TypeGuard[dict]:
+    return isinstance(function, dict) and isinstance(function.get("name"), str) and bool(function["name"].strip())
 
 
 def _without_nulls(value: object) -> object:
@@ -166,7 +171,7 @@ def _call(item: object, place: int) -> dict | Problem:
     if item.get("type") not in (None, "function"):
         return Problem("not-supported", f"{where} is of type {quote(str(item['type']), limit=20)}; only functions are supported.")
     function = item.get("function", item)
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"].strip():
+    if not _has_name(function):
         return Problem("bad-call", f"{where} names no function; {_WRITE_CALL}.")
     arguments = _arguments(function.get("arguments"), where)
     if isinstance(arguments, Problem):
@@ -215,5 +220,5 @@ def _answering(message: Message, place: int, open_calls: dict[str, int]) -> tupl
 
 def _unanswered(open_calls: dict[str, int]) -> Problem:
     name, place = next(iter(open_calls.items()))
-    found = f"the call {printable(quote(name, limit=40))} of message {place} has no result; expected a tool message after it"
+    found = f"the call {quote(name, limit=40)} of message {place} has no result; expected a tool message after it"
     return Problem("bad-call", f"{found}. Add it, or end the row with the call.")

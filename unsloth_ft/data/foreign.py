@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 _MESSAGES = '{"messages": [{"role": …, "content": …}, …]}'
 _ASKING = ("user", "human", "system")
-_PREFERENCE = "the row has chosen and rejected answers (preference data); expected one answer"
+PREFERENCE = "the row has chosen and rejected answers (preference data); expected one answer"
 
 
 def foreign(row: Mapping[str, object]) -> str | None:
@@ -28,7 +28,7 @@ def _pairs(row: Mapping[str, object]) -> str | None:
     asked = next((key for key in ("messages", "conversations", "prompt", "conversation") if isinstance(row.get(key), list) and row[key]), None)
     if isinstance(chosen, str):
         if chosen.lstrip().startswith("Human:"):
-            return f'{_PREFERENCE}. Write the turns of "chosen" as {_MESSAGES}.'
+            return f'{PREFERENCE}. Write the turns of "chosen" as {_MESSAGES}.'
         return None if asked is None or not _asks(row[asked][-1]) else _joined(asked)
     first = chosen[0] if isinstance(chosen, list) and chosen else chosen
     if not isinstance(first, dict) or _asks(first):
@@ -37,7 +37,7 @@ def _pairs(row: Mapping[str, object]) -> str | None:
 
 
 def _joined(asked: str) -> str:
-    return f'{_PREFERENCE}. Write the messages of "{asked}" and "chosen" as one {_MESSAGES}.'
+    return f'{PREFERENCE}. Write the messages of "{asked}" and "chosen" as one {_MESSAGES}.'
 
 
 def _asks(message: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from .calls import tools_of, unknown_functions
+from .calls import TOOL_KEYS, tools_of, unknown_functions
 from .content import Problem, optional_text, required_text, strange_word
 from .conversation import Conversation, Message
 from .findings import Finding
@@ -17,7 +17,6 @@ from .unused_columns import unused
 
 # Lists beside the conversation that other trainers put into the prompt; leaving them out in silence would train another thing.
 _UNSUPPORTED_LISTS = ("history", "images", "videos", "audios")
-_TOOL_LISTS = ("tools", "functions")  # for rows of messages only
 
 
 def rows(
@@ -68,7 +67,7 @@ def _row(
     once: SaidOnce,
 ) -> Iterator[Row | Finding]:
     chat = shape.name in ("messages", "conversations")
-    problems = list(_unsupported(row, _UNSUPPORTED_LISTS if chat else (*_TOOL_LISTS, *_UNSUPPORTED_LISTS)))
+    problems = list(_unsupported(row, _UNSUPPORTED_LISTS if chat else (*TOOL_KEYS, *_UNSUPPORTED_LISTS)))
     text = tools = None
     messages: tuple[Message, ...] = ()
     if shape.name == "text":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import UserError, nearest
 from .conversation import ROLES
-from .foreign import foreign
+from .foreign import PREFERENCE, foreign
 from .proposal import proposed, source
 from .wording import listed, printable, quote
 
@@ -163,10 +163,9 @@ def _unknown(row: Mapping[str, object]) -> str:
 
 
 def _preference(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
-    found = "the row has chosen and rejected answers (preference data); expected one answer"
     messages = isinstance(row["chosen"], list)  # a whole conversation, else `foreign` would have said so
     suggestion = _suggestion({key: value for key, value in row.items() if key == "chosen" or not (messages or key == "rejected")}, columns)
-    return f"{found}. To learn the chosen one, pass {suggestion}." if suggestion else f'{found}. Keep the chosen one, as "answer".'
+    return f"{PREFERENCE}. " + (f"To learn the chosen one, pass {suggestion}." if suggestion else 'Keep the chosen one, as "answer".')
 
 
 def _suggestion(row: Mapping[str, object], columns: Mapping[str, str]) -> str:
