@@ -78,11 +78,7 @@ def _numbered(asked: Name, rows: Iterable[dict[str, object]]) -> Iterator[Record
         for number, row in enumerate(rows, start=1):
             yield Record(number, dict(row))
     except OSError as error:  # while it streams
-        raise MachineError(f"{printable(asked.shown)}: could not be loaded: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return printable(" ".join(str(error).split())[:300])
+        raise MachineError(f"{printable(asked.shown)}: could not be loaded: {hub_cache.reason(error)}") from None
 
 
 def _not_cached(asked: Name, *, offline: bool) -> str:
@@ -103,11 +99,11 @@ def _online(asked: Name) -> Iterable[dict[str, object]]:
         stream = size_bytes > LARGE_BYTES and _WHOLE_SPLIT.fullmatch(asked.split) is not None
         return datasets.load_dataset(**source, split=asked.split, streaming=stream)
     except (FileNotFoundError, ValueError) as error:  # DatasetNotFoundError is the first; an unknown split or configuration the second
-        raise UserError(f"{printable(asked.shown)}: {_reason(error)}") from None
+        raise UserError(f"{printable(asked.shown)}: {hub_cache.reason(error)}") from None
     except OSError as error:
-        raise MachineError(f"{printable(asked.shown)}: could not be loaded: {_reason(error)}") from None
+        raise MachineError(f"{printable(asked.shown)}: could not be loaded: {hub_cache.reason(error)}") from None
     except datasets.exceptions.DatasetGenerationError as error:  # files whose rows don't have the same columns
-        raise UserError(f"{printable(asked.shown)}: {_reason(error.__cause__ or error)}") from None
+        raise UserError(f"{printable(asked.shown)}: {hub_cache.reason(error.__cause__ or error)}") from None
 
 
 def _set_offline() -> bool:

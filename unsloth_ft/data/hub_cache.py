@@ -83,10 +83,15 @@ def rows(cached: Cached, name: str, split: str, *, shown: str) -> Iterator[dict[
     try:
         return iter(builder.as_dataset(split=split))
     except ValueError as error:  # a slice that can't be read; pyarrow's for a damaged file is one too
-        raise UserError(f"{printable(shown)}: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{printable(shown)}: {reason(error)}") from None
     except OSError:
         way_out = f"Delete {'/'.join(parts[-4:])} there, and load it again where there is network."
         raise MachineError(f"{printable(shown)}: its copy in the cache of datasets can't be read. {way_out}") from None
+
+
+def reason(error: Exception) -> str:
+    """What a library says of its failure, on one line and not without end."""
+    return printable(" ".join(str(error).split())[:300])
 
 
 def _home() -> Path:
