@@ -26,7 +26,7 @@ from .wording import cleaned, listed, printable, quote
 FORMATS = "JSON Lines or a JSON array (.jsonl, .json), CSV (.csv, .tsv), Parquet (.parquet), also with .gz or .zst"
 _JSON = (".jsonl", ".json", ".ndjson")
 _PACKED = (".gz", ".zst")
-_HEAD_BYTES = 4096
+HEAD_BYTES = 4096
 # which of the first four bytes are NUL
 _UNMARKED = MappingProxyType(
     {
@@ -191,7 +191,7 @@ def format_of(name: str) -> str | None:
 
 def _items(path: str, lines: ReadLines) -> Iterator[Any]:
     with open_stream(path) as stream:
-        head = stream.read(_HEAD_BYTES)
+        head = stream.read(HEAD_BYTES)
     packed = path.lower().endswith(_PACKED)
     wrong = not_text(path, head)
     if wrong is not None:
@@ -257,7 +257,7 @@ def holds_json_lines(path: str) -> bool:
     if hub.is_hub(path):
         return False
     with open_stream(path) as stream:
-        head = stream.read(_HEAD_BYTES)
+        head = stream.read(HEAD_BYTES)
     return format_of(path) != "parquet" and not head.startswith(PARQUET_MAGIC) and text_layout(path, head) == "lines"
 
 

@@ -18,7 +18,6 @@ from .wording import count, printable, quote
 Say = Callable[[int | None, str, str], None]
 """Takes one change: its line, its kind, and what was done."""
 
-_HEAD_BYTES = 4096
 _MOST_BLANK_LINES = 1000  # in a row; past them no text goes on, and a bomb of line breaks is passed over without a look at each
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 # Western words have at most three letters beyond ASCII in a row; Cyrillic, Greek or Chinese read as Windows-1252 has little else.
@@ -63,7 +62,7 @@ def check_encoding(name: str) -> None:
 def opened(path: str, encoding: str | None, say: Say) -> BinaryIO:
     """The unpacked bytes, in UTF-8 where the file is UTF-16 or UTF-32, or where `encoding` is named."""
     with open_stream(path) as stream:
-        found = encoding or files.wide_encoding(stream.read(_HEAD_BYTES))
+        found = encoding or files.wide_encoding(stream.read(files.HEAD_BYTES))
     stream = open_stream(path)
     if found is None:
         return stream

@@ -20,7 +20,6 @@ from .streams import MAX_LINE_BYTES, StreamProblem, packing
 from .tables import PARQUET_MAGIC, csv_rows
 from .wording import printable
 
-_HEAD_BYTES = 4096
 _FORMATS = {"csv": "CSV", "tsv": "tab-separated text", "array": "a JSON array"}
 
 
@@ -35,7 +34,7 @@ def found_in(path: str, *, encoding: str | None, offline: bool, say: Say) -> Ite
         return
     try:
         with opened(path, encoding, lambda *_: None) as stream:
-            head = stream.read(_HEAD_BYTES)
+            head = stream.read(files.HEAD_BYTES)
         packed = packing(head[:4])
         if packed is not None:
             raise StreamProblem("packed-twice", f"packed once more inside, as {packed}. Unpack it once, and pass the result.")
@@ -65,7 +64,7 @@ def _in_text(path: str, head: bytes, stream: BinaryIO, say: Say) -> Iterator[Fou
     if layout in _FORMATS:
         say(None, "format", f"the rows of {_FORMATS[layout]} were written as JSON Lines.")
     if layout in ("csv", "tsv"):
-        mended = stream_of(_encoded(path, stream, say))
+        mended = stream_of(_encoded(stream, say))
         yield from (_from_record(item) for item in csv_rows(path, mended, tabs=layout == "tsv"))
     elif layout == "array":
         yield from _in_array(stream, say)
@@ -101,7 +100,7 @@ def _in_array(stream: BinaryIO, say: Say) -> Iterator[Found | tuple[int, Problem
                 say(number, "array-end", "the array's missing end was taken for its end.")
 
 
-def _encoded(path: str, stream: BinaryIO, say: Say) -> Iterator[bytes]:
+def _encoded(stream: BinaryIO, say: Say) -> Iterator[bytes]:
     """The lines of a table in UTF-8. A line that can't be read leaves the whole table unread: its cells may go on in the next."""
     for line, text in text_lines(stream, say):
         if isinstance(text, Problem):

@@ -59,7 +59,7 @@ def draw(histogram: Histogram, *, size: Size, unit: str, name: str, limit: int |
     x = Scale(0, end, size.left, size.width - size.right)
     y = Scale(0, max(drawn), size.height - size.bottom, size.top)
     words = ", ".join(f"{mark} {value:,}" for mark, value, _ in marks)
-    parts = [*_axes(found, x, y, size, unit), *_bars(found, drawn, x, y, width), *_marks(marks, x, size)]
+    parts = [*_axes(x, y, size, unit), *_bars(found, drawn, x, y, width), *_marks(marks, x, size)]
     return svg(parts, size.width, size.height, f"{name}, {histogram.number:,} in {unit}: {words}, longest {histogram.most:,}")
 
 
@@ -100,7 +100,7 @@ def _marks(marks: Sequence[tuple[str, int, str]], x: Scale, size: Size) -> list[
     return [*lines, *words]
 
 
-def _axes(found: Bars, x: Scale, y: Scale, size: Size, unit: str) -> list[str]:
+def _axes(x: Scale, y: Scale, size: Size, unit: str) -> list[str]:
     bottom = size.height - size.bottom
     parts = []
     for tick in plots.ticks(0, y.high, count=3):
