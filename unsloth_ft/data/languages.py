@@ -9,14 +9,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 from .findings import Finding
-from .places import KEPT, Place, told
+from .places import KEPT, LIKE_THE_OTHERS, Place, told
 
 _SAMPLE = 1000  # answers: what one answer in two hundred is in escapes with a chance of 0.7 %
 _SHOWN = 200  # characters of an answer that are kept and looked at
 _SHORTEST = 40  # letters; below, py3langid is wrong more often than once in a hundred (5 of 400 short English texts)
 _SURE = 0.9  # its probability for what is counted
 _CERTAIN = 0.99  # and for what is called an exception
-_LIKE_THE_OTHERS = 0.95
 _FEWEST = 30  # answers
 _NO_LANGUAGE = "zxx"  # py3langid's class for code, numbers and markup (ISO 639)
 
@@ -95,7 +94,7 @@ def findings(languages: Languages) -> tuple[Finding, ...]:
         return ()
     usual, number = next(iter(counts.items()))
     others = [answer for answer in told_languages if answer.language != usual and answer.probability >= _CERTAIN]
-    if not others or number < _LIKE_THE_OTHERS * len(told_languages):
+    if not others or number < LIKE_THE_OTHERS * len(told_languages):
         return ()
     names = ", ".join(sorted({answer.language for answer in others}))
     shown = told([answer.place for answer in others[:KEPT]], len(others))

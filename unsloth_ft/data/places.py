@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 KEPT = 10  # lines of a kind: enough to see the pattern, few enough to read
+LIKE_THE_OTHERS = 0.95  # share of the answers, in one script, language or style, from which on the rest stands out
 
 
 class Place(NamedTuple):

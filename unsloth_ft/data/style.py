@@ -6,11 +6,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from .findings import Finding
-from .places import Place, Places, told
+from .places import LIKE_THE_OTHERS, Place, Places, told
 
 _ENDS = frozenset(".!?…:。！？।॥؟۔。｡")
 _CLOSERS = "\"'”’»«“)]*_`」』） "
-_LIKE_THE_OTHERS = 0.95  # share of the answers from which on the rest stands out
 _FEWEST = 50  # answers: one in fewer is no exception but a twentieth
 
 # What a habit is called when the answers have it, and when they haven't. Markdown, lists and code depend on the question: told, not found.
@@ -73,7 +72,7 @@ class Style:
             having, lacking = self.habits[name]
             usual, rare = (having, lacking) if having.number >= lacking.number else (lacking, having)
             number = usual.number + rare.number
-            if number < _FEWEST or not rare.number or usual.number < _LIKE_THE_OTHERS * number:
+            if number < _FEWEST or not rare.number or usual.number < LIKE_THE_OTHERS * number:
                 continue
             others, these = _HABITS[name] if usual is having else _HABITS[name][::-1]
             message = (

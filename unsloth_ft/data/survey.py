@@ -7,7 +7,7 @@ from .conversation import Conversation
 from .findings import Finding
 from .histogram import RESOLUTION, Histogram
 from .languages import Languages
-from .places import Extreme, Extremes, Places, told
+from .places import LIKE_THE_OTHERS, Extreme, Extremes, Places, told
 from .scripts import NONE, script
 from .style import Style
 from .wording import count
@@ -16,7 +16,6 @@ from .wording import count
 # times the middle half is wide, in the logarithm (Tukey's far-out fence): words beside pages are a style, not a mistake.
 _LONG, _SHORT, _FENCE = 20, 10, 3
 _FEWEST = 50  # answers: with fewer, quartiles say little
-_ONE_SCRIPT = 0.95  # share of the answers from which on another script stands out
 
 
 class Survey:
@@ -121,7 +120,7 @@ class Survey:
         lettered = {name: places for name, places in self.scripts.items() if name != NONE}
         number = sum(places.number for places in lettered.values())
         usual = max(lettered, key=lambda name: lettered[name].number, default="")
-        if number < _FEWEST or len(lettered) < 2 or lettered[usual].number < _ONE_SCRIPT * number:
+        if number < _FEWEST or len(lettered) < 2 or lettered[usual].number < LIKE_THE_OTHERS * number:
             return ()
         found = []
         for name, places in sorted(lettered.items()):
