@@ -67,7 +67,7 @@ def test_the_newest_64_are_kept():
 
 def test_another_version_of_the_backend_measures_anew(monkeypatch: pytest.MonkeyPatch):
     measured.remember(of(on_cpu(8, 128), 1.2), CPU)
-    monkeypatch.setattr(measured, "_version", lambda package: "0.20.0" if package == "peft" else "2.11.0")
+    monkeypatch.setattr(measured, "version", lambda package: "0.20.0" if package == "peft" else "2.11.0")
     assert measured.known(CPU, "fused") == []
     assert [measured.machine_key(CPU, name) for name in ("fused", "unsloth")] == [
         "EPYC 9V74, 2 cores; fused; peft 0.20.0; torch 2.11.0", "EPYC 9V74, 2 cores; unsloth; unsloth 2.11.0; torch 2.11.0",

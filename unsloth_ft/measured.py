@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from unsloth_ft.memory_correction import CORRECTED, Correction, Point, kind, poi
 from unsloth_ft.memory_values import TRAINING, Batch, Work
 from unsloth_ft.model_facts import ModelFacts
 from unsloth_ft.plan import Plan
+from unsloth_ft.record import version
 
 FORMAT = 1
 MOST = 64  # points a machine and backend; the newest are kept
@@ -64,7 +64,7 @@ def machine_key(hardware: Hardware, backend: str) -> str:
     gpu = hardware.gpu
     where = f"{gpu.name}, {gpu.memory_bytes / GIB:.0f} GiB" if gpu else f"{hardware.cpu_name}, {hardware.cpu_count} cores"
     package = "unsloth" if backend == "unsloth" else "peft"  # `fused` is our layers in a model of PEFT's
-    return f"{where}; {backend}; {package} {_version(package)}; torch {_version('torch')}"
+    return f"{where}; {backend}; {package} {version(package) or 'none'}; torch {version('torch') or 'none'}"
 
 
 def known(hardware: Hardware, backend: str) -> list[dict[str, Any]]:
@@ -154,10 +154,3 @@ def _as_read(told: dict[str, Any]) -> tuple[Any, Any]:
     """(work, source) as JSON gives them back."""
     back = json.loads(json.dumps(told))
     return back["work"], back["source"]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"

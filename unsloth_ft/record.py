@@ -317,13 +317,16 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """What is installed of the packages a result depends on."""
-    found = {"unsloth_ft": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {package: there for package in PACKAGES if (there := version(package)) is not None}
+    return {"unsloth_ft": __version__, "python": platform.python_version(), **found}
+
+
+def version(package: str) -> str | None:
+    """Of a package as it is installed; None: it isn't."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _digest(stream) -> str:  # Python 3.10 has no hashlib.file_digest

@@ -226,12 +226,12 @@ def test_doctor_as_json_says_whether_this_machine_can_train(work: Path):
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **other: str | None) -> None:
-    from unsloth_ft.cli import doctor
+    from unsloth_ft import record
 
     good = {"torch": "2.13.0+cpu", "transformers": "5.17.0", "trl": "1.14.2", "peft": "0.21.2", "datasets": "4.8.5",
             "bitsandbytes": "0.50.2", "gguf": "0.19.0", "jinja2": "3.1.6", "safetensors": "0.8.0", "unsloth": "2026.10.9",
             "xllamacpp": None, "xformers": None} | other  # fmt: skip
-    monkeypatch.setattr(doctor, "_version", good.__getitem__)
+    monkeypatch.setattr(record, "version", good.__getitem__)
 
 
 def test_doctor_is_content_with_the_tested_set(monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import sys
 from dataclasses import dataclass
@@ -65,13 +64,14 @@ OPTIONAL = {
 def doctor(forget: bool, as_json: bool) -> None:
     """Say whether this machine can train, and the one command that installs what is missing."""
     from unsloth_ft import backends, hardware, measured
+    from unsloth_ft.record import version
 
     if forget:
         gone = measured.forget()
         options.print_json({"forgotten": gone}) if as_json else click.echo(f"forgotten: {', '.join(gone) or 'nothing was kept'}")
         return
     machine = hardware.detect()
-    versions = {package: _version(package) for package in (*NEEDED, *OPTIONAL)}
+    versions = {package: version(package) for package in (*NEEDED, *OPTIONAL)}
     clashing = {package: bounds for package, bounds in NEEDED.items() if (found := versions[package]) is None or not bounds.holds(found)}
     problems = [f"{package} is {versions[package] or 'not installed'}; expected {bounds}" for package, bounds in clashing.items()]
     command = f"pip install {' '.join(bounds.requirement(package) for package, bounds in clashing.items())}" if clashing else None
@@ -85,9 +85,9 @@ def doctor(forget: bool, as_json: bool) -> None:
     else:
         click.echo(f"machine   {machine.summary}\npython    {sys.version.split()[0]}\ndisk      {free:.0f} GiB free here")
         click.echo(f"backend   {backend}" if backend else "backend   none")
-        for package, version in versions.items():
-            note = f"   ({OPTIONAL[package]})" if version is None and package in OPTIONAL else ""
-            click.echo(f"{package:<13} {version or 'not installed'}{note}")
+        for package, found in versions.items():
+            note = f"   ({OPTIONAL[package]})" if found is None and package in OPTIONAL else ""
+            click.echo(f"{package:<13} {found or 'not installed'}{note}")
         click.echo(
             f"{'ollama':<13} "
             f"{shutil.which('ollama') and 'installed' or 'not installed   (needed to run an exported Modelfile, not to make it)'}"
@@ -96,13 +96,6 @@ def doctor(forget: bool, as_json: bool) -> None:
         raise MachineError("\n  ".join(["this machine can't train yet:", *problems]) + f"\nThis mends it: {command}")
     if not as_json:
         click.echo("this machine can train")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _parts(version: str) -> tuple[int, ...]:
