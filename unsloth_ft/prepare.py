@@ -188,7 +188,6 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
     trained = replace(measured, train_rows=len(kept), held_out_rows=len(held_out_kept), lengths=tuple(kept.lengths.tolist()))
     peaks = measured_here.known(machine, chosen.value) if peaks is None else peaks
     plan = resolve(recipe, trained, facts, machine, chosen, corrections=measured_here.corrections(peaks))
-    asked = {held_out_kept.where(at) for at in range(len(held_out_kept))}
     return Prepared(
         request=request,
         hardware=machine,
@@ -196,7 +195,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
         chat=chat,
         dataset=dataset,
         train=train,
-        held_out=data.chosen(held_out, [at for at, conversation in enumerate(held_out) if conversation.where in asked]),
+        held_out=xray.behind(held_out_kept, held_out),
         held_out_from=held_out_from,
         rows=kept,
         held_out_rows=held_out_kept,

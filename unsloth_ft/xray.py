@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from unsloth_ft.chat import IGNORE, Chat, Row
-from unsloth_ft.data.conversation import Conversation
+from unsloth_ft.data import Conversation, chosen
 from unsloth_ft.errors import UserError
 from unsloth_ft.plan import DataFacts
 from unsloth_ft.token_rows import Rows, lengths_of
@@ -110,6 +110,12 @@ def look(rows: Rows, max_seq_length: int, tokenizer: PreTrainedTokenizerBase) ->
         example_where=example.where,
         example=tuple(pieces(example, tokenizer)),
     )
+
+
+def behind(rows: Rows, conversations: Sequence[Conversation]) -> Sequence[Conversation]:
+    """Those of the conversations that the rows are made of; what lies on a shelf isn't copied."""
+    kept = {rows.where(at) for at in range(len(rows))}
+    return chosen(conversations, [at for at, conversation in enumerate(conversations) if conversation.where in kept])
 
 
 def pieces(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, bool]]:

@@ -41,7 +41,6 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
     stored = token_store.tokenized([dataset.conversations], chat=run.chat)
     terminal.show_warnings(stored.warnings, options.stderr())
     rows, seen = xray.look(stored.parts[0], run.plan.max_seq_length.value, run.chat.tokenizer)
-    kept = {rows.where(at) for at in range(len(rows))}
     with backends.third_party():
         tuned = backend.load_adapter(backend.load(run.base, run.plan), run.directory.adapter, run.plan)
     comparison = compare(
@@ -49,7 +48,7 @@ def evaluate(name: str, files: tuple[str, ...], model: str | None, offline: bool
         backend,
         recipe=run.recipe,
         plan=run.plan,
-        conversations=[each for each in dataset.conversations if each.where in kept],
+        conversations=xray.behind(rows, dataset.conversations),
         rows=rows,
         chat=run.chat,
     )
