@@ -46,11 +46,7 @@ class TokenCheck:
     def facts(self) -> DataFacts | None:
         """The lengths of the rows that could be encoded; None where there is none."""
         self._encode()
-        ordered = sorted(self._tokens)
-        if not ordered:
-            return None
-        p50, p95 = (ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 95))
-        return DataFacts(len(ordered), held_out_rows=0, length_p50=p50, length_p95=p95, length_max=ordered[-1])
+        return DataFacts.measured(self._tokens, held_out_rows=0) if self._tokens else None
 
     def added_to(self, examination: Examination, *, max_seq_length: int, reason: str, positions: int) -> Examination:
         """The examination with what is known of tokens; `reason` says why rows may not be longer, `positions` how long the model's may be."""

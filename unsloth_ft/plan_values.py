@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -29,3 +30,10 @@ class DataFacts:
     length_p95: int
     length_max: int
     lengths: tuple[int, ...] = ()
+
+    @classmethod
+    def measured(cls, lengths: Sequence[int], *, held_out_rows: int) -> DataFacts:
+        """Of training rows that are so long, at least one. Percentiles are the smallest length that so many per cent of them don't exceed."""
+        ordered = sorted(lengths)
+        p50, p95 = (ordered[-(-len(ordered) * percent // 100) - 1] for percent in (50, 95))
+        return cls(len(ordered), held_out_rows, p50, p95, ordered[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -63,17 +63,9 @@ def encode_all(conversations: Sequence[Conversation], chat: Chat) -> Rows:
 
 
 def measure(train: Sequence[Row], held_out: Sequence[Row]) -> DataFacts:
-    """Row lengths in tokens. Percentiles are the smallest length that so many per cent of the rows don't exceed."""
-    as_they_come = lengths_of(train)
-    lengths = sorted(as_they_come)
-    return DataFacts(
-        train_rows=len(train),
-        held_out_rows=len(held_out),
-        length_p50=_percentile(lengths, 50),
-        length_p95=_percentile(lengths, 95),
-        length_max=lengths[-1],
-        lengths=tuple(as_they_come),
-    )
+    """Row lengths in tokens."""
+    lengths = lengths_of(train)
+    return replace(DataFacts.measured(lengths, held_out_rows=len(held_out)), lengths=tuple(lengths))
 
 
 def fit(rows: Rows, max_seq_length: int) -> tuple[Rows, tuple[str, ...], tuple[str, ...], int]:
@@ -129,7 +121,3 @@ def pieces(row: Row, tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, bool
         runs.append((text[len(shown) :], learned[begin]))
         shown = text
     return runs
-
-
-def _percentile(ordered: Sequence[int], percent: int) -> int:
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
