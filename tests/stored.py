@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from unsloth_ft.chat_row import IGNORE, Row, Tokenized
 from unsloth_ft.data.conversation import Conversation
-from unsloth_ft.token_rows import Places, Rows, record_batch
+from unsloth_ft.data.whereabouts import Whereabouts
+from unsloth_ft.token_rows import Rows, record_batch
 
 
 def stored(*rows: Row) -> Rows:
     """These rows; every `where` is file:line."""
-    places = Places()
+    places = Whereabouts()
     named = [row.where.rpartition(":") for row in rows]
     list(places.passing(Conversation((), file, int(line)) for file, _, line in named))
     return Rows([record_batch([tokenized(row) for row in rows])], places)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from unsloth_ft.chat import CHARACTERS_TOGETHER, TOGETHER, Chat
 from unsloth_ft.data import Conversation, Examination, Finding
 from unsloth_ft.data.findings import Collector
+from unsloth_ft.data.places import Place
+from unsloth_ft.data.whereabouts import Whereabouts
 from unsloth_ft.errors import UserError
 from unsloth_ft.plan_values import DataFacts
 
@@ -17,7 +19,7 @@ BATCHES = 4  # that the tokenizer and the template work on side by side
 
 
 class TokenCheck:
-    """Takes rows as they are read and holds 16 bytes of each: its length, what is learned of it, its file and line."""
+    """Takes rows as they are read and holds 20 bytes of each: its length, what is learned of it, its file and line."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
@@ -25,9 +27,8 @@ class TokenCheck:
         self._held_out: list[Conversation] = []
         self._characters = 0
         self._found = Collector()
-        self._files: dict[str, int] = {}
+        self._places = Whereabouts()
         self._tokens, self._learned = array("i"), array("i")
-        self._file, self._line = array("i"), array("i")
 
     def take(self, conversation: Conversation) -> None:
         """One more row to train on."""
@@ -53,11 +54,10 @@ class TokenCheck:
         self._encode()
         survey = copy.deepcopy(examination.survey)
         survey.positions = positions
-        files = list(self._files)
-        for file, line, tokens, learned in zip(self._file, self._line, self._tokens, self._learned, strict=True):
+        for at, (tokens, learned) in enumerate(zip(self._tokens, self._learned, strict=True)):
             survey.add_tokens(tokens, learned)
             if tokens > max_seq_length:
-                self._found.add(_too_long(files[file], line, tokens, max_seq_length, reason, positions))
+                self._found.add(_too_long(self._places[at], tokens, max_seq_length, reason, positions))
         return replace(examination, survey=survey, findings=examination.findings + self._found.findings())
 
     def _encode(self) -> None:
@@ -67,8 +67,7 @@ class TokenCheck:
                 continue
             self._tokens.append(len(row.ids))
             self._learned.append(row.learned_tokens)
-            self._file.append(self._files.setdefault(conversation.file, len(self._files)))
-            self._line.append(conversation.line)
+            self._places.add(conversation)
         for conversation, row in zip(self._held_out, self._chat.tokenize_all(self._held_out), strict=True):
             if isinstance(row, UserError):
                 self._found.add(_refused(conversation, row))
@@ -80,9 +79,9 @@ def _refused(conversation: Conversation, error: UserError) -> Finding:
     return Finding(conversation.file, conversation.line, "error", "chat-template", message)
 
 
-def _too_long(file: str, line: int, tokens: int, max_seq_length: int, reason: str, positions: int) -> Finding:
+def _too_long(place: Place, tokens: int, max_seq_length: int, reason: str, positions: int) -> Finding:
     found = f"{tokens:,} tokens; max_seq_length is {max_seq_length:,} ({reason})"
     way_out = "It is cut behind the last whole answer that fits, or left out. Shorten it"
     if tokens <= positions:
         way_out += f", or pass --set max_seq_length={tokens}"
-    return Finding(file, line, "warning", "too-long", f"{found}. {way_out}.")
+    return Finding(*place, "warning", "too-long", f"{found}. {way_out}.")

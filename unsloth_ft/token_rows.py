@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -16,35 +15,9 @@ from unsloth_ft.chat_row import Row, Tokenized
 if TYPE_CHECKING:
     import pyarrow
 
-    from unsloth_ft.data.conversation import Conversation
+    from unsloth_ft.data.whereabouts import Whereabouts
 
 COLUMNS = ("input_ids", "learned", "turn_ends")  # lists of uint32; `learned` is begin, end, begin, end … of the learned spans
-
-
-class Places:
-    """file:line of many rows in 12 bytes each."""
-
-    def __init__(self) -> None:
-        self._files: list[str] = []
-        self._numbers, self._lines = array("I"), array("q")
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def passing(self, conversations: Iterable[Conversation]) -> Iterator[Conversation]:
-        """The conversations as they come, their places noted."""
-        numbers = {file: number for number, file in enumerate(self._files)}
-        for conversation in conversations:
-            if conversation.file not in numbers:
-                numbers[conversation.file] = len(numbers)
-                self._files.append(conversation.file)
-            self._numbers.append(numbers[conversation.file])
-            self._lines.append(conversation.line)
-            yield conversation
-
-    def where(self, index: int) -> str:
-        """As `Conversation.where`."""
-        return f"{self._files[self._numbers[index]]}:{self._lines[index]}"
 
 
 class _Lists(NamedTuple):
@@ -60,7 +33,7 @@ class _Lists(NamedTuple):
 class Rows(Sequence[Row]):
     """Rows in a file of `token_store`, or some of them, some cut short. Only what is asked for is read."""
 
-    def __init__(self, batches: Sequence[pyarrow.RecordBatch], places: Places) -> None:
+    def __init__(self, batches: Sequence[pyarrow.RecordBatch], places: Whereabouts) -> None:
         self._parts = [tuple(_Lists(column.offsets.to_numpy(), column.values.to_numpy()) for column in batch.columns) for batch in batches]
         self._begins = [0, *numpy.cumsum([batch.num_rows for batch in batches]).tolist()]
         self._places = places

@@ -25,8 +25,9 @@ from unsloth_ft.chat_row import Tokenized
 from unsloth_ft.data import conversations_sha256
 from unsloth_ft.data.conversation import Conversation
 from unsloth_ft.data.files import fingerprint
+from unsloth_ft.data.whereabouts import Whereabouts
 from unsloth_ft.errors import UserError
-from unsloth_ft.token_rows import Places, Rows, record_batch
+from unsloth_ft.token_rows import Rows, record_batch
 
 if TYPE_CHECKING:
     import pyarrow
@@ -54,7 +55,7 @@ def tokenized(parts: Sequence[Sequence[Conversation]], *, chat: Chat) -> Stored:
 
     Raises one UserError with the first ten mistakes of all parts and their total.
     """
-    places = Places()
+    places = Whereabouts()
     asked = conversations_sha256(places.passing(chain.from_iterable(parts)))
     total = sum(map(len, parts))
 

@@ -14,6 +14,7 @@ from typing import overload
 from ..errors import MachineError
 from .conversation import Conversation, Message
 from .dataset import canonical
+from .whereabouts import Whereabouts
 
 HELD = 2_000  # conversations; as many are held as they are, a few megabytes
 
@@ -27,8 +28,7 @@ class Shelf(Sequence[Conversation]):
     def __init__(self) -> None:
         self._stream = tempfile.TemporaryFile()
         self._ends = array("q", [0])
-        self._files: list[str] = []
-        self._numbers, self._lines = array("I"), array("q")
+        self._places = Whereabouts()
         self._chosen: array[int] | None = None
 
     def append(self, conversation: Conversation) -> None:
@@ -38,14 +38,11 @@ class Shelf(Sequence[Conversation]):
             self._stream.write(line)
         except OSError as error:
             raise _no_room(error) from None
-        if not self._files or self._files[-1] != conversation.file:
-            self._files.append(conversation.file)
-        self._numbers.append(len(self._files) - 1)
-        self._lines.append(conversation.line)
+        self._places.add(conversation)
         self._ends.append(self._ends[-1] + len(line))
 
     def __len__(self) -> int:
-        return len(self._lines) if self._chosen is None else len(self._chosen)
+        return len(self._places) if self._chosen is None else len(self._chosen)
 
     @overload
     def __getitem__(self, index: int) -> Conversation: ...
@@ -62,7 +59,7 @@ class Shelf(Sequence[Conversation]):
             line = os.pread(self._stream.fileno(), end - begin, begin)
         except OSError as error:
             raise _no_room(error) from None
-        return _conversation(line, self._files[self._numbers[place]], self._lines[place])
+        return _conversation(line, *self._places[place])
 
     def chosen(self, places: Iterable[int]) -> Shelf:
         """The conversations at these places; nothing is copied, and no more are to be appended."""
