@@ -68,6 +68,7 @@ class Prepared:
     chat: Chat
     dataset: Dataset
     train: Sequence[Conversation]
+    train_sha256: str
     held_out: Sequence[Conversation]
     held_out_from: str
     rows: Rows
@@ -85,11 +86,6 @@ class Prepared:
     @property
     def recipe(self) -> Recipe:
         return self.request.recipe.recipe
-
-    @cached_property
-    def train_sha256(self) -> str:
-        """Of the training rows, which are all read for it; once."""
-        return data.conversations_sha256(self.train)
 
     @cached_property
     def held_out_sha256(self) -> str:
@@ -195,6 +191,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
         chat=chat,
         dataset=dataset,
         train=train,
+        train_sha256=stored.sha256[0],
         held_out=xray.behind(held_out_kept, held_out),
         held_out_from=held_out_from,
         rows=kept,

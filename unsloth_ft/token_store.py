@@ -44,9 +44,10 @@ TOKENS_TOGETHER = 2**22  # of a batch, 16 MB, however few rows they are; its pla
 
 @dataclass(frozen=True)
 class Stored:
-    """The rows of each part that was asked for. `warnings` say why they are not kept for the next time."""
+    """The rows of each part that was asked for, and the sha256 of its conversations. `warnings` say why they are not kept for the next time."""
 
     parts: tuple[Rows, ...]
+    sha256: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -56,20 +57,20 @@ def tokenized(parts: Sequence[Sequence[Conversation]], *, chat: Chat) -> Stored:
     Raises one UserError with the first ten mistakes of all parts and their total.
     """
     places = Whereabouts()
-    asked = conversations_sha256(places.passing(chain.from_iterable(parts)))
+    sha256 = tuple(conversations_sha256(places.passing(part)) for part in parts)
     total = sum(map(len, parts))
 
     def write(stream: BinaryIO) -> None:
         _write(stream, _batches(chat.tokenize_all(chain.from_iterable(parts)), total))
 
-    batches, warnings = (_in_memory(write), ()) if total < KEPT_FROM else _kept(key(asked, chat), write)
+    batches, warnings = (_in_memory(write), ()) if total < KEPT_FROM else _kept(key(" ".join(sha256), chat), write)
     rows = Rows(batches, places)
     borders = pairwise(accumulate(map(len, parts), initial=0))
-    return Stored(tuple(rows[begin:end] for begin, end in borders), warnings)
+    return Stored(tuple(rows[begin:end] for begin, end in borders), sha256, warnings)
 
 
 def key(conversations: str, chat: Chat) -> str:
-    """sha256 of all that decides the rows. `conversations`: sha256 of these."""
+    """sha256 of all that decides the rows. `conversations`: sha256 of these, part by part."""
     code = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("chat*.py")):  # a row of a time when something else was learned is another row
         code.update(file.read_bytes())
