@@ -234,15 +234,12 @@ class Encoder:
                 yield self.control_tokens[spelling], found.span()
 
     def _tokens(self, text: str, begin: int, end: int, *, split_special_tokens: bool = False) -> Tokens:
-        (tokens,) = self._together([text[begin:end]], inside=begin > 0, split_special_tokens=split_special_tokens)
-        return Tokens(tokens.ids, [(begin + start, begin + stop) for start, stop in tokens.places]) if begin else tokens
-
-    def _together(self, texts: Sequence[str], *, inside: bool = False, split_special_tokens: bool = False) -> list[Tokens]:
-        tokenizer = self._inside if inside else self.tokenizer
+        tokenizer = self._inside if begin else self.tokenizer
         switches = {"add_special_tokens": False, "return_offsets_mapping": True, "split_special_tokens": split_special_tokens}
         with self._one_at_a_time:
-            found = tokenizer(list(texts), verbose=False, **switches)
-        return [Tokens(ids, places) for ids, places in zip(found["input_ids"], found["offset_mapping"])]
+            found = tokenizer([text[begin:end]], verbose=False, **switches)
+        places = found["offset_mapping"][0]
+        return Tokens(found["input_ids"][0], [(begin + start, begin + stop) for start, stop in places] if begin else places)
 
 
 def _append(tokens: Tokens, more: Tokens) -> None:
