@@ -97,7 +97,7 @@ class Prepared:
         The base model counts by its weights, not by its name: ./model and /home/me/model are one.
         """
         # The mixed files count by what was drawn of them, not by where they lie; without any there is no entry, as before there were any.
-        mixed = [{"share": part.share, "rows": len(part.rows), "sha256": data.conversations_sha256(part.rows)} for part in self.mixed]
+        mixed = [{"share": part.share, "rows": len(part.rows), "sha256": part.sha256} for part in self.mixed]
         return {
             "recipe": self.recipe.model_dump(mode="json", exclude={"model": True, "revision": True, "wheel": True, "data": {"mix"}}),
             **({"mixed": mixed} if mixed else {}),
@@ -270,16 +270,15 @@ def template_sha256(chat: Chat) -> str:
 def data_record(prepared: Prepared) -> dict[str, Any]:
     """What run.json says of the data: files by name and sha256, the split, the X-ray. No absolute path."""
 
-    def files(read: Sequence[FileFacts]) -> list[dict[str, Any]]:
-        return [{"name": Path(file.path).name, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows} for file in read]
+    def told(file: FileFacts) -> dict[str, Any]:
+        return {"name": Path(file.path).name, "sha256": file.sha256, "bytes": file.bytes, "rows": file.rows}
 
     facts = prepared.facts
     return {
-        "files": files(prepared.dataset.files),
-        "held_out_files": files(prepared.dataset.eval_files),
+        "files": [told(file) for file in prepared.dataset.files],
+        "held_out_files": [told(file) for file in prepared.dataset.eval_files],
         "mixed": [
-            {"name": Path(part.facts.path).name, "sha256": part.facts.sha256, "bytes": part.facts.bytes, "rows": part.facts.rows}
-            | {"share": part.share, "taken": len(part.rows), "taken_sha256": data.conversations_sha256(part.rows)}
+            told(part.facts) | {"share": part.share, "taken": len(part.rows), "taken_sha256": part.sha256}
             for part in prepared.mixed
         ],
         "shape": prepared.dataset.shape,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..errors import UserError
 from .conversation import Conversation
-from .dataset import Dataset, FileFacts, canonical
+from .dataset import Dataset, FileFacts, canonical, conversations_sha256
 from .globs import is_pattern
 from .paths import given_twice, same_file
 from .shelf import chosen
@@ -33,6 +34,11 @@ class Mixed:
     facts: FileFacts
     share: float
     rows: Sequence[Conversation]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the rows that were drawn."""
+        return conversations_sha256(self.rows)
 
 
 def parts(texts: Sequence[str]) -> tuple[Part, ...]:
