@@ -187,10 +187,19 @@ def optimizers(recipe: Recipe, device: str) -> tuple[str, ...]:
 def cost(work: Work, rows: int) -> float:
     """Time of an optimizer step in tokens of a pass without checkpointing on a 16-bit base; the smaller of equal optimizers' first."""
     passes = math.ceil(rows / work.training.rows)
-    again = 1 + (RECOMPUTED - 1) * work.checkpointed_layers / work.model.num_hidden_layers
-    factor = again * (DEQUANTIZED if work.load_in_4bit else 1)
+    factor = recomputed(work) * (DEQUANTIZED if work.load_in_4bit else 1)
     preferred = 0 if work.optim == "adamw_torch_fused" else 1
     return passes * (PASS_TOKENS[work.device] + factor * work.training.tokens) + preferred
+
+
+def recomputed(work: Work) -> float:
+    """What checkpointing multiplies a step's time by."""
+    return 1 + (RECOMPUTED - 1) * work.checkpointed_layers / work.model.num_hidden_layers
+
+
+def smaller_micro_batch(size: int, rows: int) -> int:
+    """The next smaller one that divides a step's rows; of more than one row."""
+    return max(part for part in range(1, size) if rows % part == 0)
 
 
 def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
@@ -200,7 +209,7 @@ def next_tries(work: Work, rows: int) -> Iterator[tuple[str, int]]:
     """
     flags, size = "", work.training.rows
     while size > 1:
-        size = max(part for part in range(1, size) if rows % part == 0)
+        size = smaller_micro_batch(size, rows)
         work = work.with_micro_batch(size)
         flags = f"--set train.per_device_train_batch_size={size} --set train.gradient_accumulation_steps={rows // size}"
         yield flags, estimate(work).peak.bytes

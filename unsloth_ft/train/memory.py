@@ -82,9 +82,14 @@ def process_bytes(key: str) -> int | None:
     return int(found.group(1)) * 1024 if found else None
 
 
+def shortened(said: str) -> str:
+    """What a library said, in a line."""
+    return said.splitlines()[0][:160]
+
+
 def out_of_memory(plan: Plan, message: str, *, doing: str = "while training") -> str:
     """What a user should read when memory ran out: what to try next, by the memory table, each with its estimated peak."""
-    begun = f"out of memory {doing} ({message.splitlines()[0][:160]})."
+    begun = f"out of memory {doing} ({shortened(message)})."
     if plan.fitting is None:
         return f"{begun} Less memory: --set max_seq_length={max(64, plan.max_seq_length.value // 2)}."
     rows = plan.per_device_train_batch_size.value * plan.gradient_accumulation_steps.value

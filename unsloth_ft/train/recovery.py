@@ -18,10 +18,11 @@ from rich.console import Console
 
 from unsloth_ft.memory import estimate
 from unsloth_ft.plan import Plan
+from unsloth_ft.plan_memory import smaller_micro_batch
 from unsloth_ft.plan_values import Decision
 from unsloth_ft.record import RunDirectory
 from unsloth_ft.train import checkpoints
-from unsloth_ft.train.memory import free
+from unsloth_ft.train.memory import free, shortened
 
 KEY = "recovered"  # in run.json
 
@@ -52,7 +53,7 @@ def smaller(plan: Plan) -> Plan | None:
     """The plan with the next smaller micro-batch that divides a step's rows; None: it is one row already."""
     size = plan.per_device_train_batch_size.value
     rows = size * plan.gradient_accumulation_steps.value
-    return with_micro_batch(plan, max(part for part in range(1, size) if rows % part == 0)) if size > 1 else None
+    return with_micro_batch(plan, smaller_micro_batch(size, rows)) if size > 1 else None
 
 
 def with_micro_batch(plan: Plan, size: int) -> Plan:
@@ -85,7 +86,7 @@ def write_down(run: RunDirectory, plan: Plan, *, step: int, said: str, console: 
     """Says on the console and in run.json how step `step` is done again. `plan`: with the smaller sizes."""
     size, passes = plan.per_device_train_batch_size.value, plan.gradient_accumulation_steps.value
     message = (
-        f"memory ran out in step {step} ({said.splitlines()[0][:160]}); it is done again with {size} "
+        f"memory ran out in step {step} ({shortened(said)}); it is done again with {size} "
         f"{'row' if size == 1 else 'rows'} at a time, {passes} times a step: the effective batch size stays {size * passes}"
     )
     known = run.read().get(KEY, []) if run.record_file.is_file() else []

@@ -169,7 +169,7 @@ class Trainer(SFTTrainer):
             except (RuntimeError, MemoryError) as error:
                 if not memory.is_out_of_memory(error):
                     raise
-                said = str(error).splitlines()[0][:160]
+                said = memory.shortened(str(error))
             if self.evaluation_tokens <= longest:
                 raise MachineError(f"out of memory in an evaluation of one row of {longest} tokens ({said}). Lower max_seq_length.")
             memory.free()
