@@ -23,7 +23,7 @@ from unsloth_ft.record import version
 
 FORMAT = 1
 MOST = 64  # points a machine and backend; the newest are kept
-PEAKS, RATES = "peaks.json", "rates.json"
+PEAKS, RATES = "peaks.json", "rates.json"  # the second is outlook's; both are forgotten together
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def corrections(entries: Iterable[Mapping[str, Any]]) -> tuple[Correction, ...]:
 
 def forget() -> list[str]:
     """Removes what was measured of memory and speed; the names of the files that were there."""
-    there = [path for path in (cache.folder() / PEAKS, cache.folder() / RATES) if path.is_file()]
+    there = [path for path in (file(), cache.folder() / RATES) if path.is_file()]
     for path in there:
         path.unlink()
     return [path.name for path in there]

@@ -9,12 +9,13 @@ from typing import Any
 from unsloth_ft import cache, measured_files
 from unsloth_ft.flops import model_flops
 from unsloth_ft.hardware import Hardware
+from unsloth_ft.measured import RATES
 from unsloth_ft.memory import ADAPTER_BYTES, host_bytes
 from unsloth_ft.memory_fit import checkpointing_name
 from unsloth_ft.memory_values import Work
 from unsloth_ft.pace import ERROR, REACHED, operations_a_second, started_seconds, step_seconds
 from unsloth_ft.plan import Plan
-from unsloth_ft.plan_memory import RECOMPUTED, longest_that_fits, most_rows_that_fit
+from unsloth_ft.plan_memory import longest_that_fits, most_rows_that_fit, recomputed
 from unsloth_ft.recipe import Recipe
 
 MOST_ROWS = 256  # looked for in one forward pass
@@ -107,8 +108,8 @@ def pace(plan: Plan, hardware: Hardware, *, tokens_a_row: float) -> Pace:
             what = hardware.gpu.name if hardware.gpu else "this CPU"
             return Pace(None, None, f"the rate of {what} isn't known; --probe measures it")
         started = started_seconds(work.backend, padding_free=plan.padding_free.value)
-        again = 1 + (RECOMPUTED - 1) * work.checkpointed_layers / work.model.num_hidden_layers
-        step = step_seconds(operations, passes=passes, layers=work.model.num_hidden_layers, rate=rate, started=started, again=again)
+        layers, again = work.model.num_hidden_layers, recomputed(work)
+        step = step_seconds(operations, passes=passes, layers=layers, rate=rate, started=started, again=again)
         basis = f"± {ERROR:.0%}, at {REACHED:.0%} of the card's published rate, as measured on an H100 and an H200; a probe would measure it here"
     return Pace(step, step * plan.max_steps.value, basis)
 
@@ -133,7 +134,7 @@ def disk_bytes(recipe: Recipe, work: Work) -> dict[str, int]:
 
 def rates_file() -> Path:
     """Where this machine's probes are remembered."""
-    return cache.folder() / "rates.json"
+    return cache.folder() / RATES
 
 
 def rate_key(work: Work, hardware: Hardware) -> str:
