@@ -19,12 +19,11 @@ from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from unsloth_ft import cache
+from unsloth_ft import cache, record
 from unsloth_ft.chat import TOGETHER, Chat
 from unsloth_ft.chat_row import Tokenized
 from unsloth_ft.data import conversations_sha256
 from unsloth_ft.data.conversation import Conversation
-from unsloth_ft.data.files import fingerprint
 from unsloth_ft.data.whereabouts import Whereabouts
 from unsloth_ft.errors import UserError
 from unsloth_ft.token_rows import Rows, record_batch
@@ -145,7 +144,7 @@ def _whole(name: str) -> Path | None:
     """The kept file, if it is what its name says; damaged ones are removed."""
     for file in sorted(folder().glob(f"{name}-*.arrow")):
         try:
-            found = fingerprint(os.fspath(file))[0]
+            found = record.sha256(file)
         except FileNotFoundError:  # another process made room
             continue
         if found == file.stem.partition("-")[2]:
@@ -163,7 +162,7 @@ def _made(name: str, write: Callable[[BinaryIO], None]) -> Path:
     try:
         with open(descriptor, "wb") as stream:
             write(stream)
-        file = folder() / f"{name}-{fingerprint(temporary)[0]}.arrow"
+        file = folder() / f"{name}-{record.sha256(Path(temporary))}.arrow"
         os.replace(temporary, file)
     finally:
         Path(temporary).unlink(missing_ok=True)
