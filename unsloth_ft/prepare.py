@@ -196,7 +196,7 @@ def prepare(request: Request, *, activate: bool, peaks: Sequence[dict[str, Any]]
         held_out_from=held_out_from,
         rows=kept,
         held_out_rows=held_out_kept,
-        facts=measured,
+        facts=trained,
         xray=seen,
         plan=plan,
         backend=backend,
