@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+
+import pyarrow
+import pyarrow.parquet
 
 GOOD = '{"question": "Who?", "answer": "Me."}'
 KNOWN = "messages; conversations; instruction, output (input, system); prompt, completion; question, answer; text"
@@ -22,6 +26,18 @@ def lines(*rows: object) -> bytes:
 def chat(*turns: tuple[str, object]) -> bytes:
     """One line with a row of messages, each given as role and content."""
     return lines({"messages": [{"role": role, "content": content} for role, content in turns]})
+
+
+def extra(value: bytes) -> bytes:
+    """A good row with one more value, which nothing reads."""
+    return b'{"question": "Who?", "answer": "Me.", "x": ' + value + b"}\n"
+
+
+def parquet(rows: pyarrow.Table | dict[str, object], **options: object) -> bytes:
+    """A table, or its columns, as a Parquet file."""
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(rows if isinstance(rows, pyarrow.Table) else pyarrow.table(rows), sink, **options)
+    return sink.getvalue()
 
 
 def flipped(data: bytes, position: int) -> bytes:

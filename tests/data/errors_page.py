@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.data.bad_columns import BAD_COLUMNS
-from tests.data.bad_conversations import BAD_CONVERSATIONS
+from tests.data.bad_brackets import BAD_BRACKETS
+from tests.data.bad_csv import BAD_CSV
 from tests.data.bad_encodings import BAD_ENCODINGS
-from tests.data.bad_json import BAD_JSON
+from tests.data.bad_fields import BAD_FIELDS
+from tests.data.bad_lines import BAD_LINES
+from tests.data.bad_literals import BAD_LITERALS
+from tests.data.bad_messages import BAD_MESSAGES
 from tests.data.bad_packed import BAD_PACKED
+from tests.data.bad_parquet import BAD_PARQUET
 from tests.data.bad_rows import BAD_ROWS
+from tests.data.bad_shapes import BAD_SHAPES
+from tests.data.bad_strings import BAD_STRINGS
 from tests.data.bad_syntax import BAD_SYNTAX
 from tests.data.bad_tables import BAD_TABLES
 from tests.data.near_misses import NEAR_MISSES
@@ -18,10 +24,10 @@ from tests.data.texts import BAD_TEXTS, NOTES
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-errors.md"
 SECTIONS = (
-    ("JSON that is none", [*BAD_SYNTAX, *BAD_JSON]),
+    ("JSON that is none", [*BAD_SYNTAX, *BAD_LITERALS, *BAD_BRACKETS, *BAD_STRINGS, *BAD_LINES]),
     ("Encodings, and files of other kinds", BAD_ENCODINGS),
-    ("Rows that can't be learned", [*BAD_ROWS, *BAD_CONVERSATIONS]),
-    ("CSV and Parquet", [*BAD_TABLES, *BAD_COLUMNS]),
+    ("Rows that can't be learned", [*BAD_ROWS, *BAD_FIELDS, *BAD_MESSAGES, *BAD_SHAPES]),
+    ("CSV and Parquet", [*BAD_TABLES, *BAD_CSV, *BAD_PARQUET]),
     ("Packed files", BAD_PACKED),
 )
 HEAD = """# What is said of bad data files
