@@ -1,4 +1,4 @@
-"""Small builders of data files for the tests."""
+"""Small builders of data files and of their rows for the tests, and what is said of a file that is refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import json
 
 import pyarrow
 import pyarrow.parquet
+import pytest
+
+from unsloth_ft.data import Conversation, Message, load
+from unsloth_ft.errors import UserError
 
 GOOD = '{"question": "Who?", "answer": "Me."}'
 KNOWN = "messages; conversations; instruction, output (input, system); prompt, completion; question, answer; text"
@@ -16,6 +20,12 @@ FORMATS = "JSON Lines or a JSON array (.jsonl, .json), CSV (.csv, .tsv), Parquet
 def qa(question: str = "Who?", answer: str = "Me.") -> dict[str, str]:
     """A question/answer row."""
     return {"question": question, "answer": answer}
+
+
+def row(question: str, answer: str = "x", line: int = 1, *, file: str = "faq.jsonl", system: str | None = None) -> Conversation:
+    """A question and its answer as they are once they are read."""
+    first = () if system is None else (Message("system", system),)
+    return Conversation((*first, Message("user", question), Message("assistant", answer)), file, line)
 
 
 def lines(*rows: object) -> bytes:
@@ -45,3 +55,10 @@ def flipped(data: bytes, position: int) -> bytes:
     damaged = bytearray(data)
     damaged[position] ^= 0xFF
     return bytes(damaged)
+
+
+def refusal(path: object, **options: object) -> str:
+    """What is said when the file is loaded, which must be refused."""
+    with pytest.raises(UserError) as refused:
+        load(path, **options)
+    return str(refused.value)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import struct
 import unicodedata
 
 import pyarrow
-import pyarrow.parquet
 import zstandard
 
-from tests.data.building import GOOD, chat, lines, qa
+from tests.data.building import GOOD, chat, extra, lines, parquet, qa
 
 ROW = ("Who?", "Me.")
 Texts = list[tuple[str, ...]]
@@ -21,17 +19,6 @@ Texts = list[tuple[str, ...]]
 def told(*pairs: tuple[str, str], **more: object) -> bytes:
     """Rows of question and answer, in UTF-8 as it is, with `more` beside them."""
     return "".join(json.dumps({**qa(*pair), **more}, ensure_ascii=False) + "\n" for pair in pairs).encode()
-
-
-def beside(value: bytes) -> bytes:
-    """A good row with one more value, which nothing reads."""
-    return b'{"question": "Who?", "answer": "Me.", "x": ' + value + b"}\n"
-
-
-def parquet(columns: dict[str, object], **options: object) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink, **options)
-    return sink.getvalue()
 
 
 def packed(content: bytes, **options: object) -> bytes:
@@ -74,13 +61,13 @@ NEAR_MISSES: list[tuple[str, str, bytes, Texts]] = [
     ("escaped slashes, as PHP writes them", "faq.jsonl", rb'{"question": "Where?", "answer": "https:\/\/example.org\/a<\/b>"}', [("Where?", "https://example.org/a</b>")]),
     ("surrogate pairs in both cases", "faq.jsonl", rb'{"question": "\uD83D\uDE00", "answer": "\ud83d\ude00 \uD834\udd1e"}', [("😀", "😀 𝄞")]),
     ("escaped keys", "faq.jsonl", rb'{"\u0071uestion": "Who?", "\u0061nswer": "Me."}', [ROW]),
-    ("every kind of number", "faq.jsonl", beside(b"[0, -0, -0.0, 1e5, 1E+2, 1.5e-10, 0e0, 123456789012345678901234567890, 0.1]"), [ROW]),
-    ("numbers as small as a double and smaller", "faq.jsonl", beside(b"[1e-400, 5e-324, 1.7976931348623157e308]"), [ROW]),
-    ("number of 4,300 digits", "faq.jsonl", beside(b"9" * 4300), [ROW]),
-    ("half an emoji in what nothing reads", "faq.jsonl", beside(rb'"\ud83d"'), [ROW]),
-    ("NUL escaped in what nothing reads", "faq.jsonl", beside(rb'"\u0000"'), [ROW]),
-    ("empty containers in containers", "faq.jsonl", beside(b'[[], {}, [[]], [{"a": []}], {"": {}}]'), [ROW]),
-    ("brackets in a string of what nothing reads", "faq.jsonl", beside(b'"' + b"[{" * 1000 + b'"'), [ROW]),
+    ("every kind of number", "faq.jsonl", extra(b"[0, -0, -0.0, 1e5, 1E+2, 1.5e-10, 0e0, 123456789012345678901234567890, 0.1]"), [ROW]),
+    ("numbers as small as a double and smaller", "faq.jsonl", extra(b"[1e-400, 5e-324, 1.7976931348623157e308]"), [ROW]),
+    ("number of 4,300 digits", "faq.jsonl", extra(b"9" * 4300), [ROW]),
+    ("half an emoji in what nothing reads", "faq.jsonl", extra(rb'"\ud83d"'), [ROW]),
+    ("NUL escaped in what nothing reads", "faq.jsonl", extra(rb'"\u0000"'), [ROW]),
+    ("empty containers in containers", "faq.jsonl", extra(b'[[], {}, [[]], [{"a": []}], {"": {}}]'), [ROW]),
+    ("brackets in a string of what nothing reads", "faq.jsonl", extra(b'"' + b"[{" * 1000 + b'"'), [ROW]),
     ("keys in another order", "faq.jsonl", b'{"answer": "Me.", "id": 1, "question": "Who?"}\n' + told(("a", "b")), [ROW, ("a", "b")]),
     ("more keys in some rows", "faq.jsonl", GOOD.encode() + b"\n" + told(("a", "b"), source="x", score=0.5), [ROW, ("a", "b")]),
     ("1,000 more keys", "faq.jsonl", told(ROW, **{f"k{number}": None for number in range(1000)}), [ROW]),

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.building import lines, qa
+from tests.data.building import lines, qa, row
 from unsloth_ft.data import Conversation, Finding, Message, examine, leaks, load, normalise
 from unsloth_ft.data.dataset import canonical
-
-
-def row(question: str, answer: str, line: int, *, file: str = "faq.jsonl", system: str | None = None) -> Conversation:
-    first = () if system is None else (Message("system", system),)
-    return Conversation(messages=(*first, Message("user", question), Message("assistant", answer)), file=file, line=line)
 
 
 def told(findings) -> list[tuple[str, str]]:

@@ -6,17 +6,15 @@ A sample of what `make fuzz-million` and `make fuzz` do for longer.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import random
 import sys
 from collections import Counter
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 import zstandard
 
+from tests.data.building import parquet
 from tests.fuzz import million, survival
 from tests.fuzz.mutation import SEEDS, mutated
 from tests.fuzz.survival import Died, survive
@@ -48,12 +46,10 @@ def test_1000_mutated_tables_are_taken_or_refused(tmp_path):
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet", "jsonl.gz", "jsonl.zst", "txt"])
 def test_300_mutated_files_of_each_format_are_taken_or_refused(tmp_path, ending):
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table({"question": ["a", "b"], "answer": ["c", "d"]}), sink)
     whole = {
         "json": b"[" + SEEDS[0] + b"," + SEEDS[0] + b"]",
         "csv": b"question,answer\na,b\n",
-        "parquet": sink.getvalue(),
+        "parquet": parquet({"question": ["a", "b"], "answer": ["c", "d"]}),
         "jsonl.gz": gzip.compress(SEEDS[0], mtime=0),
         "jsonl.zst": zstandard.compress(SEEDS[0]),
     }.get(ending, SEEDS[2])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.data.building import chat, lines, qa
+from tests.data.building import chat, lines, qa, refusal
 from unsloth_ft.data import load
 from unsloth_ft.data.messages import nearest_role
-from unsloth_ft.errors import UserError
 
 
 @pytest.fixture
@@ -23,12 +22,6 @@ def saved(tmp_path, monkeypatch):
 
 def turns(dataset) -> list[list[tuple[str, str]]]:
     return [[(message.role, message.content) for message in row.messages] for row in dataset.conversations]
-
-
-def refusal(path, **options) -> str:
-    with pytest.raises(UserError) as refused:
-        load(path, **options)
-    return str(refused.value)
 
 
 def test_columns_are_read_under_their_own_names(saved):

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from tests.data.building import GOOD, lines, qa
+from tests.data.building import GOOD, lines, qa, refusal
 from unsloth_ft.data import examine, files, load
-from unsloth_ft.errors import MachineError, UserError
+from unsloth_ft.errors import MachineError
 
 
 @pytest.fixture
@@ -17,12 +17,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.jsonl").write_text(GOOD)
     return tmp_path
-
-
-def refusal(path) -> str:
-    with pytest.raises(UserError) as refused:
-        load(path)
-    return str(refused.value)
 
 
 def test_missing_file_names_the_nearest(folder):

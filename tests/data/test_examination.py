@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.building import lines, qa
+from tests.data.building import lines, parquet, qa
 from tests.data.test_bad_files import CASES
 from tests.data.test_good_files import GOOD_FILES
 from unsloth_ft.data import Examination, chunks, examine, reading, rows
@@ -59,14 +59,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json", "csv", "parquet"])
 def test_two_processes_find_what_one_finds(tmp_path: Path, small_parts: None, ending: str):
-    import pyarrow
-    import pyarrow.parquet
-
     content = mixed_rows(400)
     records = [json.loads(line) for line in content.splitlines()[:-1]]
     pairs = [row for row in records if set(row) == {"question", "answer"}]
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table({name: [row[name] for row in pairs] for name in ("question", "answer")}), sink)
     path = tmp_path / f"f.{ending}"
     path.write_bytes(
         {
@@ -74,7 +69,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, small_parts: None, en
             "jsonl.gz": gzip.compress(content),
             "json": json.dumps(records).encode(),
             "csv": b"question,answer\n" + "".join(f'"{row["question"]}","{row["answer"]}"\n' for row in pairs).encode(),
-            "parquet": sink.getvalue(),
+            "parquet": parquet({name: [row[name] for row in pairs] for name in ("question", "answer")}),
         }[ending]
     )
     one, two = (told(examine(path, processes=processes)) for processes in (1, 2))

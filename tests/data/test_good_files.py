@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 
 import pyarrow
-import pyarrow.parquet
 import pytest
 import zstandard
 
-from tests.data.building import GOOD, chat, lines, qa
+from tests.data.building import GOOD, chat, lines, parquet, qa
 from unsloth_ft.data import load
 
 WHO = [("user", "Who?"), ("assistant", "Me.")]
 LONG = "a sentence of some length, " * 100_000
 CODE = 'def f(x):\n\treturn {"a": [x, {1: "}"}]}  # \\n "quoted" {{ }} </s>'
-
-
-def table(columns: dict[str, list[object]]) -> bytes:
-    """A Parquet file."""
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    return sink.getvalue()
 
 
 def asked(question: str, answer: str = "Me.") -> list[tuple[str, str]]:
@@ -125,13 +116,13 @@ GOOD_FILES: list[tuple[str, str, bytes, list[list[tuple[str, str]]]]] = [
     ("CSV of numbers", "faq.csv", b"question,answer\n1,007\n", [asked("1", "007")]),
     ("CSV packed", "faq.csv.gz", gzip.compress(b"question,answer\nWho?,Me.\n"), [WHO]),
     ("tabs", "faq.tsv", b"question\tanswer\nWho?, you\tMe.\n", [asked("Who?, you")]),
-    ("Parquet", "faq.parquet", table({"question": ["Who?", "b"], "answer": ["Me.", "c"]}), [WHO, asked("b", "c")]),
-    ("Parquet of messages", "faq.parquet", table({"messages": [[{"role": role, "content": text} for role, text in WHO]]}), [WHO]),
-    ("Parquet with nulls", "faq.parquet", table({"instruction": ["Who?"], "input": [None], "output": ["Me."], "text": [None]}), [WHO]),
+    ("Parquet", "faq.parquet", parquet({"question": ["Who?", "b"], "answer": ["Me.", "c"]}), [WHO, asked("b", "c")]),
+    ("Parquet of messages", "faq.parquet", parquet({"messages": [[{"role": role, "content": text} for role, text in WHO]]}), [WHO]),
+    ("Parquet with nulls", "faq.parquet", parquet({"instruction": ["Who?"], "input": [None], "output": ["Me."], "text": [None]}), [WHO]),
     (
         "Parquet with nanoseconds",
         "faq.parquet",
-        table({"question": ["Who?"], "answer": ["Me."], "at": pyarrow.array([1], pyarrow.timestamp("ns"))}),
+        parquet({"question": ["Who?"], "answer": ["Me."], "at": pyarrow.array([1], pyarrow.timestamp("ns"))}),
         [WHO],
     ),
 ]
@@ -165,7 +156,7 @@ def test_lines_are_those_of_the_file_and_records_are_counted_in_arrays_and_table
         "a.jsonl": b"\n" + lines(qa()) + b"\n" + lines(qa("b")),
         "a.json": json.dumps([qa(), qa("b")], indent=2).encode(),
         "a.csv": b'question,answer\n"Who\n?",Me.\nb,c\n',
-        "a.parquet": table({"question": ["Who?", "b"], "answer": ["Me.", "c"]}),
+        "a.parquet": parquet({"question": ["Who?", "b"], "answer": ["Me.", "c"]}),
     }
     found = {}
     for name, content in contents.items():
@@ -179,7 +170,7 @@ def test_same_rows_have_the_same_hash_in_every_format(tmp_path):
         "a.jsonl": lines(qa(), qa("b", "c")),
         "b.json": json.dumps([qa(), qa("b", "c")], indent=2).encode(),
         "c.csv": b"question,answer\nWho?,Me.\nb,c\n",
-        "d.parquet": table({"question": ["Who?", "b"], "answer": ["Me.", "c"]}),
+        "d.parquet": parquet({"question": ["Who?", "b"], "answer": ["Me.", "c"]}),
         "e.jsonl.gz": gzip.compress(chat(*WHO) + chat(("user", "b"), ("assistant", "c"))),
     }
     for name, content in contents.items():

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.building import row
 from tests.data.texts import ANSWER, BAD_TEXTS, GOOD_TEXTS, JWT, KEYS, NOTES
 from unsloth_ft.data import Conversation, Message, load
 from unsloth_ft.data.inspection import inspect
 from unsloth_ft.data.shift_jis import is_shift_jis
 
 
-def row(question: str, answer: str) -> Conversation:
-    return Conversation((Message("user", question), Message("assistant", answer)), "faq.jsonl", 7)
-
-
 def found(question: str, answer: str) -> list[tuple[str, str, str]]:
-    return [(finding.severity, finding.code, str(finding)) for finding in inspect(row(question, answer))]
+    return [(finding.severity, finding.code, str(finding)) for finding in inspect(row(question, answer, 7))]
 
 
 @pytest.mark.parametrize(("answer", "code", "message"), BAD_TEXTS, ids=[f"{code}-{place}" for place, (_, code, _) in enumerate(BAD_TEXTS)])
@@ -66,7 +63,7 @@ def test_a_secret_is_never_repeated_whole():
 
 
 def test_each_kind_is_said_once_a_message():
-    findings = inspect(row("a\u200bb\u200bc", "d\u200be\x00\x07"))
+    findings = inspect(row("a\u200bb\u200bc", "d\u200be\x00\x07", 7))
     assert [(finding.code, finding.message[:20]) for finding in findings] == [
         ("zero-width", "message 1 (user) hol"),
         ("control-character", "message 2 (assistant"),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
-from tests.data.building import chat, lines, qa
+from tests.data.building import chat, lines, parquet, qa
 from tests.data.repairs import BYTES, REPAIRS, UNREPAIRABLE
 from tests.data.test_bad_files import CASES
 from tests.fuzz.mutation import PIECES, SEEDS
@@ -212,9 +209,7 @@ def test_lines_that_never_close_are_read_in_time():
 
 def test_missing_numbers_of_a_table_become_null_and_what_json_has_no_notation_for_is_refused():
     def table(x: list[object]) -> bytes:
-        sink = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.table({"question": ["Who?", "b"], "answer": ["Me.", "c"], "x": x}), sink)
-        return sink.getvalue()
+        return parquet({"question": ["Who?", "b"], "answer": ["Me.", "c"], "x": x})
 
     for absent in (float("nan"), float("inf")):
         done, written = repaired(table([absent, 0.5]), file="d.parquet")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.building import lines, qa
-from unsloth_ft.data import Conversation, Message, examine, load, normalise, split
+from tests.data.building import lines, qa, row
+from unsloth_ft.data import examine, load, normalise, split
 from unsloth_ft.data.signatures import shingles, signatures
 from unsloth_ft.data.similar import linked
 from unsloth_ft.data.split import groups
@@ -104,10 +104,6 @@ def test_nearly_the_same_question_in_the_held_out_rows_is_a_warning(tmp_path, mo
     assert found == [
         "eval.jsonl:1: nearly the same question is in the training data, at faq.jsonl:2: its score may measure memory. Remove one of the two."
     ]
-
-
-def row(question: str, answer: str, line: int) -> Conversation:
-    return Conversation((Message("user", question), Message("assistant", answer)), "faq.jsonl", line)
 
 
 def test_near_duplicates_and_one_question_are_one_group_of_a_split():

@@ -6,12 +6,9 @@ import random
 
 import pytest
 
-from unsloth_ft.data import Conversation, Message, normalise, split
+from tests.data.building import row
+from unsloth_ft.data import Conversation, normalise, split
 from unsloth_ft.errors import UserError
-
-
-def row(question: str, answer: str = "x", *, line: int = 1) -> Conversation:
-    return Conversation(messages=(Message("user", question), Message("assistant", answer)), file="faq.jsonl", line=line)
 
 
 def rows(count: int) -> list[Conversation]:

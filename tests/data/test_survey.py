@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from unsloth_ft.data import Conversation, Message
+from tests.data.building import row
 from unsloth_ft.data.histogram import Histogram
 from unsloth_ft.data.scripts import script
 from unsloth_ft.data.survey import Survey
@@ -17,15 +17,10 @@ GERMAN = "Der Adapter wird mit dem Grundmodell verschmolzen, sobald das Training
 RUSSIAN = "Адаптер объединяется с базовой моделью, как только обучение завершено, и результат записывается на диск."
 
 
-def row(answer: str, line: int, *, question: str = "Why?", system: str | None = None) -> Conversation:
-    first = () if system is None else (Message("system", system),)
-    return Conversation((*first, Message("user", question), Message("assistant", answer)), "faq.jsonl", line)
-
-
 def surveyed(*answers: str) -> Survey:
     survey = Survey()
     for line, answer in enumerate(answers, start=1):
-        survey.add(row(answer, line))
+        survey.add(row("Why?", answer, line))
     return survey
 
 
@@ -76,8 +71,8 @@ def test_a_histogram_stays_small_whatever_the_values():
 
 def test_lengths_are_of_characters_and_tokens_where_they_are_given():
     survey = Survey()
-    survey.add(row("Because it is.", 1, system="Be brief."))
-    survey.add(row("No.", 2))
+    survey.add(row("Why?", "Because it is.", 1, system="Be brief."))
+    survey.add(row("Why?", "No.", 2))
     survey.add_tokens(402, 9)
     facts = survey.as_json()
     assert facts["rows"] == 2
@@ -108,7 +103,7 @@ def test_chunks_add_up_to_the_whole():
     def part(begin: int, end: int) -> Survey:
         survey = Survey()
         for place in range(begin, end):
-            survey.add(row(answers[place], place + 1))
+            survey.add(row("Why?", answers[place], place + 1))
             survey.add_tokens(len(answers[place]) // 4, 3)
         return pickle.loads(pickle.dumps(survey))
 

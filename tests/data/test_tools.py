@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from tests.data.building import lines
+from tests.data.building import lines, refusal
 from unsloth_ft.data import Message, load
-from unsloth_ft.errors import UserError
 
 WEATHER = {
     "type": "function",
@@ -44,12 +43,6 @@ def saved(tmp_path, monkeypatch):
         return "faq.jsonl"
 
     return save
-
-
-def refusal(path: str) -> str:
-    with pytest.raises(UserError) as refused:
-        load(path)
-    return str(refused.value)
 
 
 def test_openais_rows_with_tools_are_read_without_a_remark(saved):
