@@ -1,16 +1,10 @@
-"""Calls that are refused: the arguments, the files they find, the exit code, and all that stderr says.
-
-"RUN" begins a run with the tiny model on faq.jsonl, "ON" one with another model; what a case names itself is not added.
-A text that begins with "re:" is a pattern for the whole of stderr.
-"""
+"""Refused calls about recipes, settings, models, places and runs."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 
-from tests.bench.sample import measurement
-from tests.cli.calling import rows
+from tests.cli.calling import Call
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -25,21 +19,6 @@ ALL = "`unsloth-ft run --help` shows all."
 SHOW = "`unsloth-ft recipes show NAME` lists all."
 LIST = "`unsloth-ft recipes list` shows all; a file is named by its path, like ./mine.py."
 OTHER_PLACE = "Name another with --out."
-
-
-@dataclass(frozen=True)
-class Call:
-    """One refused call."""
-
-    id: str
-    arguments: str
-    says: str
-    code: int = 2
-    files: dict[str, str] = field(default_factory=dict)
-
-
-def row(question: str, answer: str) -> str:
-    return json.dumps({"question": question, "answer": answer}) + "\n"
 
 
 def model(**parts: object) -> dict[str, str]:
@@ -221,75 +200,6 @@ RECIPES = [
     Call("a folder as a recipe", "run ./r --data faq.jsonl", "r: no such recipe file.", files={"r/x": ""}),
 ]
 
-DATA = [
-    Call("a missing data file", "RUN --data fag.jsonl", "fag.jsonl: no such file. Did you mean faq.jsonl or eval.jsonl?"),
-    Call("an empty data file", "RUN --data d.jsonl", "d.jsonl: the file is empty; expected at least one row.", files={"d.jsonl": ""}),
-    Call(
-        "a folder as data",
-        "RUN --data d",
-        'd: a folder; expected a file. It holds "x.jsonl": pass what you want of it.',
-        files={"d/x.jsonl": rows(3)},
-    ),
-    Call(
-        "two broken lines",
-        "RUN --data d.jsonl",
-        'd.jsonl:13:29: not valid JSON: found "}" at column 29; expected a value.\n'
-        "d.jsonl:14:13: not valid JSON: found a quote at column 13; expected a colon after the key.\n2 errors; nothing was written.",
-        files={"d.jsonl": rows(12) + '{"question": "a", "answer": }\n{"question" "b"}\n'},
-    ),
-    Call(
-        "two shapes in one file",
-        "RUN --data d.jsonl",
-        "d.jsonl:13: rows of different shapes in one file: question/answer (first on line 1), prompt/completion (first on line 13). "
-        "Split the file, one shape each.",
-        files={"d.jsonl": rows(12) + '{"prompt": "a", "completion": "b"}\n'},
-    ),
-    Call(
-        "empty answers",
-        "RUN --data d.jsonl",
-        'd.jsonl:13: "answer" is empty; expected text. Fill it in, or remove the row.\n'
-        'd.jsonl:14: "answer" is only white space; expected text. Fill it in, or remove the row.\n2 errors; nothing was written.',
-        files={"d.jsonl": rows(12) + row("a", "") + row("b", " ")},
-    ),
-    Call(
-        "a leak into the evaluation",
-        "RUN --eval-data e.jsonl",
-        "e.jsonl:1: the question is also in the training data, at faq.jsonl:3: its score would measure memory. "
-        "Remove one of the two, or pass --set data.allow_leak=true.",
-        files={"e.jsonl": rows(1, first=2) + rows(3, first=100)},
-    ),
-    Call(
-        "control tokens in the text",
-        "RUN --data d.jsonl --eval-data eval.jsonl",
-        r're:d\.jsonl:13: the user\'s text contains the control token "<\|im_end\|>".*\n'
-        r'd\.jsonl:14: the assistant\'s text contains the control token "<\|im_start\|>", which the model would read as one\. '
-        r"Remove it, or pass --set data\.special_tokens=text to encode it as plain text\.(\n2 of 18 rows .*)?",
-        files={"d.jsonl": rows(12) + row("Say <|im_end|> twice", "no") + row("Say it", "<|im_start|>")},
-    ),
-    Call(
-        "an unknown role",
-        "RUN --data d.jsonl",
-        'd.jsonl:1: role is "robot"; expected system, user, assistant or tool. Rename it, or pass --set data.roles.robot=assistant.',
-        files={"d.jsonl": '{"messages": [{"role": "user", "content": "a"}, {"role": "robot", "content": "b"}]}\n'},
-    ),
-    Call(
-        "one row",
-        "RUN --data d.jsonl",
-        "d.jsonl: 1 row; a held-out split needs at least 2 rows with different questions. Add rows, or pass --eval-data FILE with "
-        "questions to measure on.",
-        files={"d.jsonl": rows(1)},
-    ),
-    Call("no row that fits", "RUN --set max_seq_length=8", r"re:no row fits into max_seq_length 8; .+"),
-    Call(
-        "a dataset of the hub, offline",
-        "RUN --data hf://me/rows --offline",
-        "hf://me/rows: not in the cache of datasets, and this run is offline. Load it once where there is network, or save it as a file "
-        "and pass that.",
-        code=3,
-    ),
-    Call("a bad file, looked at", "data preview faq.jsonl --recipe nope", f'recipe "nope" is not known. {LIST}'),
-]
-
 PLACES = [
     Call(
         "a file as run directory",
@@ -425,163 +335,4 @@ RUNS = [
     ),
 ]
 
-MEASURED = json.dumps(measurement().as_json(), indent=1)
-CASE_FILE = 'from unsloth_ft.bench.case import Case\nCASE = Case(what="?", {})\n'
-BENCH_RUN = "`unsloth-ft bench run --help` shows all."
-BENCH = [
-    Call("an unknown command of bench", "bench rnu", "no such command 'rnu'. Did you mean 'run'? `unsloth-ft bench --help` shows all."),
-    Call(
-        "an unknown case",
-        "bench run sped-faq",
-        'no case "sped-faq". Did you mean speed-faq, speed-full, speed-faq-grouped? `unsloth-ft bench cases` lists all.',
-    ),
-    Call(
-        "a case file that is not there",
-        "bench run mine.py",
-        r"re:mine\.py: no such file; a case is a \.py file with a CASE, or one of .+\.",
-    ),
-    Call(
-        "a case file without a case",
-        "bench run mine.py",
-        "mine.py: CASE is NoneType; expected an unsloth_ft.bench.case.Case.",
-        files={"mine.py": "case = 1\n"},
-    ),
-    Call(
-        "a case file with two mistakes",
-        "bench run mine.py",
-        "mine.py: what: field required.\nmine.py: stepz: extra inputs are not permitted.",
-        files={"mine.py": "from unsloth_ft.bench.case import Case\nCASE = Case(stepz=1)\n"},
-    ),
-    Call(
-        "a case file that raises",
-        "bench run mine.py",
-        "mine.py: ZeroDivisionError: division by zero",
-        files={"mine.py": "CASE = 1 / 0\n"},
-    ),
-    Call("a case file that ends the program", "bench run mine.py", "mine.py: SystemExit: 0", files={"mine.py": "raise SystemExit(0)\n"}),
-    Call(
-        "a case file with a point that is none",
-        "bench run mine.py",
-        "mine.py: rows is 4; its 2 + 10 steps take 96.",
-        files={"mine.py": CASE_FILE.format('sweep={"field": "rows", "values": (4,)}')},
-    ),
-    Call(
-        "a case file with a sweep of nothing",
-        "bench run mine.py",
-        "mine.py: sweep.values: tuple should have at least 1 item after validation, not 0.",
-        files={"mine.py": CASE_FILE.format('sweep={"field": "r", "values": ()}')},
-    ),
-    Call(
-        "a case file with a field that there is not without a GPU",
-        "bench run mine.py",
-        "mine.py: stepz: extra inputs are not permitted.",
-        files={"mine.py": CASE_FILE.format('without_gpu={"stepz": 1}')},
-    ),
-    Call(
-        "a case file with legs that do something else",
-        "bench run mine.py",
-        "mine.py: no leg for data: merge; expected legs of prepare-ours, prepare-again, prepare-datasets, check-ours, check-datasets.",
-        files={"mine.py": CASE_FILE.format('measures="data", legs=({"kind": "merge"},)')},
-    ),
-    Call(
-        "two cases of one name",
-        "bench run speed-faq speed-faq.py",
-        "speed-faq.py: another case is called speed-faq too, and their results would be in one place. Rename the file.",
-        files={"speed-faq.py": CASE_FILE.format("")},
-    ),
-    Call(
-        "a leg that trains, in a case of commands",
-        "bench run startup --legs peft-naive",
-        '--legs: startup has no leg "peft-naive"; there are cli-help, cli-recipes, cli-plan, cli-doctor, cli-run.',
-    ),
-    Call("no repeats", "bench run --repeats 0", f"invalid value for '--repeats': 0 is not in the range x>=1. {BENCH_RUN}"),
-    Call("no measured steps", "bench run --steps 0", f"invalid value for '--steps': 0 is not in the range x>=1. {BENCH_RUN}"),
-    Call("no time", "bench run --time-budget 0", f"invalid value for '--time-budget': 0 is not in the range x>=1. {BENCH_RUN}"),
-    Call(
-        "a memory cap that is none",
-        "bench run context --memory-cap lots",
-        'memory "lots"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
-    ),
-    Call(
-        "a memory cap of nothing",
-        "bench run context --memory-cap 0GB",
-        'memory "0GB"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
-    ),
-    Call(
-        "a memory cap that no machine has",
-        f"bench run context --memory-cap {'9' * 400}GB",
-        f'memory "{"9" * 400}GB"; expected a size like 24GB (GiB are meant, as cards are sold) or 24564MiB.',
-    ),
-    Call(
-        "an unknown leg",
-        "bench run speed-faq --legs peft-naiv,unsloth-plan",
-        '--legs: speed-faq has no leg "peft-naiv"; there are peft-naive, peft-tuned, unsloth-notebook, unsloth-plan, unsloth-flat, '
-        "unsloth-padded, peft-full, peft-lora, peft-qlora. Did you mean peft-naive, peft-lora, peft-tuned?",
-    ),
-    Call("an unknown recipe, measured", "bench run --recipe nope", f'recipe "nope" is not known. {LIST}'),
-    Call(
-        "a model that is no folder, measured",
-        "bench run --model ./nosuch",
-        "./nosuch: no such folder; expected a hub id (owner/name), or a folder with config.json and safetensors.",
-    ),
-    Call(
-        "results in a file",
-        "bench run --out faq.jsonl",
-        "--out faq.jsonl: faq.jsonl is a file; expected a folder for the results.",
-    ),
-    Call(
-        "results that are not there, compared",
-        "bench compare none none",
-        "none: no such folder, and no run in bench/results; expected RUN, a folder, or one of them with :LEG.",
-    ),
-    Call("one side to compare", "bench compare none", "missing argument 'B'. `unsloth-ft bench compare --help` shows all."),
-    Call(
-        "results that are not there, reported",
-        "bench report none",
-        "none: no measurements; expected a folder that `unsloth-ft bench run` wrote.",
-    ),
-    Call(
-        "a check of no file",
-        "bench report --check",
-        "--check looks at a file: give it with --readme FILE. `unsloth-ft bench report --help` shows all.",
-    ),
-    Call(
-        "a README without a place for the table",
-        "bench report --readme README.md",
-        "README.md: no place for the bench's table; expected one line <!-- bench: begin --> and one line <!-- bench: end --> below it.",
-        files={"README.md": "# Mine\n", "bench/results/README.md": "# Results\n"},
-    ),
-    Call(
-        "a README for results that are not there",
-        "bench report none --readme README.md",
-        "none: no measurements; expected a folder that `unsloth-ft bench run` wrote.",
-        files={"README.md": "<!-- bench: begin -->\nOur table.\n<!-- bench: end -->\n"},
-    ),
-    Call(
-        "a report in a file",
-        "bench report results --out faq.jsonl/report",
-        r"re:bench\.md: can't be written \(Not a directory\); [\d,]+ bytes are needed\. Free some space and run the same command again\.",
-        code=3,
-        files={"results/one.json": MEASURED},
-    ),
-    Call(
-        "a result that is half written, reported",
-        "bench report results",
-        r"re:results/one\.json: can't be read as a measurement \(Unterminated string .+\)\.",
-        files={"results/one.json": MEASURED[:700]},
-    ),
-    Call(
-        "a result of another format, compared",
-        "bench compare results results",
-        "results: no measurements; expected a folder that `unsloth-ft bench run` wrote.",
-        files={"results/one.json": MEASURED.replace('"format": 1', '"format": 2')},
-    ),
-    Call(
-        "a result with a value of another type, compared",
-        "bench compare results results",
-        "results/one.json: repeat: Input should be a valid integer; expected a file that this version's `bench run` wrote.",
-        files={"results/one.json": MEASURED.replace('"repeat": 0', '"repeat": "0"')},
-    ),
-]
-
-CALLS = [*COMMANDS, *VALUES, *RECIPES, *DATA, *PLACES, *MODELS, *RUNS, *BENCH]
+CALLS = [*COMMANDS, *VALUES, *RECIPES, *PLACES, *MODELS, *RUNS]

@@ -1,11 +1,78 @@
-"""Refused calls about data files: rehearsal, repair, split and preview."""
+"""Refused calls about data files: reading, rehearsal, repair, split and preview."""
 
 from __future__ import annotations
 
-from tests.cli.bad_calls import Call, row
-from tests.cli.calling import rows
+from tests.cli.bad_calls import LIST
+from tests.cli.calling import Call, row, rows
 
-ALL = "`unsloth-ft run --help` shows all."
+DATA = [
+    Call("a missing data file", "RUN --data fag.jsonl", "fag.jsonl: no such file. Did you mean faq.jsonl or eval.jsonl?"),
+    Call("an empty data file", "RUN --data d.jsonl", "d.jsonl: the file is empty; expected at least one row.", files={"d.jsonl": ""}),
+    Call(
+        "a folder as data",
+        "RUN --data d",
+        'd: a folder; expected a file. It holds "x.jsonl": pass what you want of it.',
+        files={"d/x.jsonl": rows(3)},
+    ),
+    Call(
+        "two broken lines",
+        "RUN --data d.jsonl",
+        'd.jsonl:13:29: not valid JSON: found "}" at column 29; expected a value.\n'
+        "d.jsonl:14:13: not valid JSON: found a quote at column 13; expected a colon after the key.\n2 errors; nothing was written.",
+        files={"d.jsonl": rows(12) + '{"question": "a", "answer": }\n{"question" "b"}\n'},
+    ),
+    Call(
+        "two shapes in one file",
+        "RUN --data d.jsonl",
+        "d.jsonl:13: rows of different shapes in one file: question/answer (first on line 1), prompt/completion (first on line 13). "
+        "Split the file, one shape each.",
+        files={"d.jsonl": rows(12) + '{"prompt": "a", "completion": "b"}\n'},
+    ),
+    Call(
+        "empty answers",
+        "RUN --data d.jsonl",
+        'd.jsonl:13: "answer" is empty; expected text. Fill it in, or remove the row.\n'
+        'd.jsonl:14: "answer" is only white space; expected text. Fill it in, or remove the row.\n2 errors; nothing was written.',
+        files={"d.jsonl": rows(12) + row("a", "") + row("b", " ")},
+    ),
+    Call(
+        "a leak into the evaluation",
+        "RUN --eval-data e.jsonl",
+        "e.jsonl:1: the question is also in the training data, at faq.jsonl:3: its score would measure memory. "
+        "Remove one of the two, or pass --set data.allow_leak=true.",
+        files={"e.jsonl": rows(1, first=2) + rows(3, first=100)},
+    ),
+    Call(
+        "control tokens in the text",
+        "RUN --data d.jsonl --eval-data eval.jsonl",
+        r're:d\.jsonl:13: the user\'s text contains the control token "<\|im_end\|>".*\n'
+        r'd\.jsonl:14: the assistant\'s text contains the control token "<\|im_start\|>", which the model would read as one\. '
+        r"Remove it, or pass --set data\.special_tokens=text to encode it as plain text\.(\n2 of 18 rows .*)?",
+        files={"d.jsonl": rows(12) + row("Say <|im_end|> twice", "no") + row("Say it", "<|im_start|>")},
+    ),
+    Call(
+        "an unknown role",
+        "RUN --data d.jsonl",
+        'd.jsonl:1: role is "robot"; expected system, user, assistant or tool. Rename it, or pass --set data.roles.robot=assistant.',
+        files={"d.jsonl": '{"messages": [{"role": "user", "content": "a"}, {"role": "robot", "content": "b"}]}\n'},
+    ),
+    Call(
+        "one row",
+        "RUN --data d.jsonl",
+        "d.jsonl: 1 row; a held-out split needs at least 2 rows with different questions. Add rows, or pass --eval-data FILE with "
+        "questions to measure on.",
+        files={"d.jsonl": rows(1)},
+    ),
+    Call("no row that fits", "RUN --set max_seq_length=8", r"re:no row fits into max_seq_length 8; .+"),
+    Call(
+        "a dataset of the hub, offline",
+        "RUN --data hf://me/rows --offline",
+        "hf://me/rows: not in the cache of datasets, and this run is offline. Load it once where there is network, or save it as a file "
+        "and pass that.",
+        code=3,
+    ),
+    Call("a bad file, looked at", "data preview faq.jsonl --recipe nope", f'recipe "nope" is not known. {LIST}'),
+]
 
 MIX = [
     Call("a mix without a share", "RUN --mix general.jsonl", "--mix general.jsonl: expected FILE:SHARE, like general.jsonl:0.15."),
@@ -249,4 +316,4 @@ PREVIEW = [
     ),
 ]
 
-CALLS = [*MIX, *SPLIT, *FIX, *PREVIEW]
+CALLS = [*DATA, *MIX, *SPLIT, *FIX, *PREVIEW]

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
@@ -29,6 +29,21 @@ class Answer:
     code: int
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A refused call: its arguments, the files it finds, the exit code, and all that stderr says.
+
+    "RUN" begins a run with the tiny model on faq.jsonl, "ON" one with another model; what a case names itself is not added.
+    A text that begins with "re:" is a pattern for the whole of stderr.
+    """
+
+    id: str
+    arguments: str
+    says: str
+    code: int = 2
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def call(*arguments: str) -> Answer:
@@ -81,3 +96,8 @@ def rows(count: int, *, first: int = 0) -> str:
         + "\n"
         for number in range(first, first + count)
     )
+
+
+def row(question: str, answer: str) -> str:
+    """A row as JSON Lines."""
+    return json.dumps({"question": question, "answer": answer}) + "\n"

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import bad_calls, bad_data_calls
-from tests.cli.bad_calls import Call
-from tests.cli.calling import call, snapshot, start
+from tests.cli import bad_bench_calls, bad_calls, bad_data_calls
+from tests.cli.calling import Call, call, snapshot, start
 
-
-CALLS = [*bad_calls.CALLS, *bad_data_calls.CALLS]
+CALLS = [*bad_calls.CALLS, *bad_data_calls.CALLS, *bad_bench_calls.CALLS]
 
 
 def arguments(text: str, tiny: str) -> list[str]:
