@@ -199,8 +199,8 @@ FIX = [
     ),
     Call(
         "a repair in place by another name",
-        "data fix faq.jsonl --out ../work/faq.jsonl",
-        "--out ../work/faq.jsonl: this is an input (as faq.jsonl), which is never written over. Name a new file.",
+        "data fix faq.jsonl --out ../desk/faq.jsonl",
+        "--out ../desk/faq.jsonl: this is an input (as faq.jsonl), which is never written over. Name a new file.",
     ),
     Call(
         "a repair over the rows to measure on",

@@ -13,7 +13,7 @@ from tests.cli.calling import rows
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a test, with faq.jsonl (12 rows) and eval.jsonl (4 others)."""
-    folder = tmp_path / "work"
+    folder = tmp_path / "desk"
     folder.mkdir()
     (folder / "faq.jsonl").write_text(rows(12), encoding="utf-8")
     (folder / "eval.jsonl").write_text(rows(4, first=100), encoding="utf-8")
