@@ -86,7 +86,12 @@ def snapshot(folder: Path) -> dict[str, str]:
 def _kind(path: Path) -> str:
     if path.is_symlink():
         return f"-> {os.readlink(path)}"
-    return "folder" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+    return "folder" if path.is_dir() else sha256(path)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def rows(count: int, *, first: int = 0) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import call, snapshot
+from tests.cli.calling import call, sha256, snapshot
 
 
 def test_every_change_is_told_kind_by_kind_and_listed_in_a_file(work: Path):
@@ -17,7 +16,6 @@ def test_every_change_is_told_kind_by_kind_and_listed_in_a_file(work: Path):
         b'{"question": "A?", "answer": "1"},\n' * 13 + b'{"question": "B?", "answer": ""}\n{"question": "C?", "answer": " 2"}\n'
     )
     answer = call("data", "fix", "d.jsonl", "--out", "new.jsonl", "--changes", "changes.jsonl", "--drop")
-    digest = hashlib.sha256((work / "new.jsonl").read_bytes()).hexdigest()
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines() == [
         "trailing-comma (13)",
@@ -30,7 +28,7 @@ def test_every_change_is_told_kind_by_kind_and_listed_in_a_file(work: Path):
         '  d.jsonl:15: white space around "answer" was removed.',
         "dropped: empty-content (1)",
         '  d.jsonl:14: "answer" is empty; expected text. Fill it in, or remove the row.',
-        f"new.jsonl: 2 rows, 26 changes, 1 row dropped; it passes data check; sha256 {digest}",
+        f"new.jsonl: 2 rows, 26 changes, 1 row dropped; it passes data check; sha256 {sha256(work / 'new.jsonl')}",
         "every change: changes.jsonl",
     ]
     listed = [json.loads(line) for line in (work / "changes.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -46,8 +44,7 @@ def test_a_clean_file_is_copied_and_said_to_be_clean(work: Path):
     answer = call("data", "fix", "faq.jsonl", "--out", "new.jsonl")
     content = (work / "faq.jsonl").read_bytes()
     assert (answer.code, answer.err, (work / "new.jsonl").read_bytes()) == (0, "", content)
-    digest = hashlib.sha256(content).hexdigest()
-    assert answer.out == f"new.jsonl: 12 rows, nothing to repair; it passes data check; sha256 {digest}\n"
+    assert answer.out == f"new.jsonl: 12 rows, nothing to repair; it passes data check; sha256 {sha256(work / 'faq.jsonl')}\n"
 
 
 def test_the_answer_as_json_has_changes_dropped_rows_and_remarks(work: Path):
@@ -69,13 +66,8 @@ def test_a_link_to_an_input_is_that_input(work: Path, make):
     assert (answer.code, answer.out, answer.err, snapshot(work)) == (2, "", says, before)
 
 
-def test_a_full_disk_leaves_nothing(work: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_nothing(work: Path, full_disk: None):
     before = snapshot(work)
-
-    def full(_: int) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(os, "fsync", full)
     answer = call("data", "fix", "faq.jsonl", "--out", "new.jsonl", "--changes", "changes.jsonl")
     says = "error: new.jsonl: could not be written: No space left on device. Nothing of it is left.\n"
     assert (answer.code, answer.out, answer.err, snapshot(work)) == (3, "", says, before)

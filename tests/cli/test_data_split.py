@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.cli.calling import call, rows, snapshot
+from tests.cli.calling import call, rows, sha256, snapshot
 from unsloth_ft.data import Split, load, normalise, split, split_files
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_every_row_is_in_one_of_the_files_with_the_bytes_it_had(work: Path):
@@ -103,13 +97,8 @@ def test_a_file_that_changes_between_two_readings_is_split_by_neither(work: Path
     assert (answer.code, answer.out, answer.err, (work / "parts").exists()) == (2, "", says, False)
 
 
-def test_a_full_disk_leaves_no_file_and_no_folder(work: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_leaves_no_file_and_no_folder(work: Path, full_disk: None):
     before = snapshot(work)
-
-    def full(_: int) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(os, "fsync", full)
     answer = call("data", "split", "faq.jsonl", "--out", "parts")
     assert (answer.code, answer.out) == (3, "")
     assert answer.err == "error: parts/train.jsonl: could not be written: No space left on device. Nothing of it is left.\n"
