@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
 
 from tests import families, oracle
+
+if TYPE_CHECKING:
+    from unsloth_ft.chat import Chat
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +37,17 @@ def family_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         return built[family]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def chat_of(family_dir: Callable[[str], Path]) -> Callable[..., Chat]:
+    """`chat_of("qwen3", enable_thinking=False)`; one tokenizer a family."""
+    from unsloth_ft.chat import Chat, load_tokenizer
+
+    tokenizer = cache(lambda family: load_tokenizer(family_dir(family)))
+    return lambda family, *, special_tokens="refuse", train_on="assistant", **kwargs: Chat(
+        tokenizer(family), template_kwargs=kwargs, special_tokens=special_tokens, train_on=train_on
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from copy import deepcopy
 import pytest
 
 from tests import oracle
-from tests.test_chat import chat_of, conversation, learned  # noqa: F401 (a fixture)
+from tests.test_chat import learned
 from unsloth_ft.chat import IGNORE, Chat
 from unsloth_ft.chat_tools import Form, plain
 from unsloth_ft.data.calls import canonical_json
